@@ -1,0 +1,28 @@
+# `make demo` sells one server end to end; `make test` checks everything. Both fetch what is missing by themselves.
+
+export SQLX_OFFLINE := true
+target := $(or $(CARGO_TARGET_DIR),target)
+bins := -p ez -p standins -p house --bins
+
+.PHONY: demo dev test
+
+# The journey as a customer, then a life in seconds; stays up until Ctrl-C. `make demo ONCE=1` ends after the journey.
+demo: tools
+	@cargo build --locked $(bins)
+	@exec $(target)/debug/house demo $(if $(ONCE),--once)
+
+# The same without the journey, rebuilt on every change.
+dev: tools
+	@cargo build --locked $(bins)
+	@exec $(target)/debug/house dev
+
+test:
+	tests/house/install-tools test
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo build --locked --workspace --bins
+	cargo test --locked --workspace
+
+.PHONY: tools
+tools:
+	@tests/house/install-tools demo

@@ -1,0 +1,225 @@
+//! The ledger activities: what is written into our own database. Each is one transaction that may run twice.
+#![expect(missing_docs, reason = "the constants that the macro makes of each activity cannot carry a docstring")]
+use std::sync::Arc;
+
+use contract::{
+    attention::Verdict,
+    ledger::{
+        AttentionRaised, AttentionSettled, AttentionSubject, ClosedOrder, PaidOrder, Reserved, ServiceChange,
+        ServiceRef, StepProgress, SubscriptionMirror, defs,
+    },
+    machine::MachineRef,
+    order::OrderInput,
+};
+use domain::ids::{OrderId, ServiceId, SubscriptionId};
+use store::{AttentionVerdict, NewAttention, NewOrder, SettledAttention, Store, StoreError};
+use temporalio_macros::activities;
+use temporalio_sdk::activities::{ActivityContext, ActivityError};
+
+use crate::fault::Fault;
+
+/// Writes the ledger.
+pub struct LedgerDesk {
+    /// Our own database.
+    pub store: Store,
+}
+
+#[activities]
+impl LedgerDesk {
+    /// Writes the order down and holds node, number and addresses for it.
+    ///
+    /// *Idempotence*: the same order again gives the same answer.
+    #[activity(definition = defs::Reserve)]
+    pub async fn reserve(self: Arc<Self>, _ctx: ActivityContext, input: OrderInput) -> Result<Reserved, ActivityError> {
+        let (order, service) = (input.order, input.service);
+        let reserved = self.store.reserve(&new_order(input)).await.map_err(failed)?;
+        Ok(answer(order, service, reserved))
+    }
+
+    /// Gives up the reserved number, which somebody else uses, and holds another.
+    ///
+    /// *Idempotence*: an order that holds another number than the one given up keeps it.
+    #[activity(definition = defs::Renumber)]
+    pub async fn renumber(
+        self: Arc<Self>,
+        _ctx: ActivityContext,
+        machine: MachineRef,
+    ) -> Result<Reserved, ActivityError> {
+        let reserved = self.store.renumber(machine.order, machine.vmid).await.map_err(failed)?;
+        Ok(answer(machine.order, machine.service, reserved))
+    }
+
+    /// Holds the number staff cloned by hand instead of the reserved one.
+    ///
+    /// *Idempotence*: a number held already stays held.
+    #[activity(definition = defs::AdoptNumber)]
+    pub async fn adopt_number(
+        self: Arc<Self>,
+        _ctx: ActivityContext,
+        machine: MachineRef,
+    ) -> Result<(), ActivityError> {
+        Ok(self.store.adopt_number(machine.order, machine.vmid).await.map_err(failed)?)
+    }
+
+    /// Notes how far a step is.
+    ///
+    /// *Idempotence*: what was noted stays, and so does the line about it.
+    #[activity(definition = defs::NoteStep)]
+    pub async fn step(self: Arc<Self>, _ctx: ActivityContext, progress: StepProgress) -> Result<(), ActivityError> {
+        Ok(self.store.step(progress.order, progress.step, progress.state).await.map_err(failed)?)
+    }
+
+    /// Notes that an order was paid.
+    ///
+    /// *Idempotence*: an order paid by the same subscription stays as it is.
+    #[activity(definition = defs::Paid)]
+    pub async fn paid(self: Arc<Self>, _ctx: ActivityContext, paid: PaidOrder) -> Result<(), ActivityError> {
+        Ok(self.store.paid(paid.order, &paid.subscription).await.map_err(failed)?)
+    }
+
+    /// Notes that an order is delivered.
+    ///
+    /// *Idempotence*: a delivered order stays as it is.
+    #[activity(definition = defs::Delivered)]
+    pub async fn delivered(self: Arc<Self>, _ctx: ActivityContext, order: OrderId) -> Result<(), ActivityError> {
+        Ok(self.store.delivered(order).await.map_err(failed)?)
+    }
+
+    /// Closes an order that lapsed or was given up, and frees what it held.
+    ///
+    /// *Idempotence*: a closed order stays as it is.
+    #[activity(definition = defs::CloseOrder)]
+    pub async fn close_order(self: Arc<Self>, _ctx: ActivityContext, closed: ClosedOrder) -> Result<(), ActivityError> {
+        Ok(self.store.close_order(closed.order, closed.status, &closed.reason).await.map_err(failed)?)
+    }
+
+    /// Notes that a step waits for staff.
+    ///
+    /// *Idempotence*: once for each workflow and occurrence.
+    #[activity(definition = defs::RaiseAttention)]
+    pub async fn raise_attention(
+        self: Arc<Self>,
+        _ctx: ActivityContext,
+        raised: AttentionRaised,
+    ) -> Result<(), ActivityError> {
+        self.store.raise_attention(&new_attention(raised)).await.map_err(failed)?;
+        Ok(())
+    }
+
+    /// Notes what staff decided.
+    ///
+    /// *Idempotence*: the first decision stays.
+    #[activity(definition = defs::SettleAttention)]
+    pub async fn settle_attention(
+        self: Arc<Self>,
+        _ctx: ActivityContext,
+        settled: AttentionSettled,
+    ) -> Result<(), ActivityError> {
+        Ok(self.store.settle_attention(&settled_attention(settled)).await.map_err(failed)?)
+    }
+
+    /// Mirrors a subscription for the pages.
+    ///
+    /// *Idempotence*: the last look counts; a line is written once for each payment and each change.
+    #[activity(definition = defs::MirrorSubscription)]
+    pub async fn mirror_subscription(
+        self: Arc<Self>,
+        _ctx: ActivityContext,
+        mirror: SubscriptionMirror,
+    ) -> Result<(), ActivityError> {
+        let SubscriptionMirror { subscription, view, phase, destroy_at } = mirror;
+        Ok(self.store.mirror_subscription(&subscription, &view, phase, destroy_at).await.map_err(failed)?)
+    }
+
+    /// The services a subscription pays for that are not expired or undone. Reads only.
+    #[activity(definition = defs::Services)]
+    pub async fn services(
+        self: Arc<Self>,
+        _ctx: ActivityContext,
+        subscription: SubscriptionId,
+    ) -> Result<Vec<ServiceRef>, ActivityError> {
+        let services = self.store.services_of(&subscription).await.map_err(failed)?;
+        Ok(services
+            .into_iter()
+            .map(|found| ServiceRef {
+                machine: MachineRef { order: found.order, service: found.service, node: found.node, vmid: found.vmid },
+                status: found.status,
+            })
+            .collect())
+    }
+
+    /// Notes a change in the life of a service.
+    ///
+    /// *Idempotence*: the status it has already changes nothing.
+    #[activity(definition = defs::ChangeService)]
+    pub async fn change_service(
+        self: Arc<Self>,
+        _ctx: ActivityContext,
+        change: ServiceChange,
+    ) -> Result<(), ActivityError> {
+        Ok(self.store.change_service(change.service, change.status).await.map_err(failed)?)
+    }
+}
+
+fn failed(error: StoreError) -> Fault {
+    Fault::from(error)
+}
+
+fn new_order(input: OrderInput) -> NewOrder {
+    NewOrder {
+        order: input.order,
+        account: input.account,
+        service: input.service,
+        plan_slug: input.plan,
+        term: input.term,
+        currency: input.currency,
+        hostname: input.hostname,
+        image: input.image,
+        sealed_ssh_key: input.sealed_ssh_key,
+    }
+}
+
+fn answer(order: OrderId, service: ServiceId, reserved: store::Reserved) -> Reserved {
+    match reserved {
+        store::Reserved::Held(place) => {
+            Reserved::Held(MachineRef { order, service, node: place.node, vmid: place.vmid })
+        }
+        store::Reserved::SoldOut => Reserved::SoldOut,
+    }
+}
+
+/// The workflow that waits, and what it lives with.
+fn subject(subject: AttentionSubject) -> (String, Option<OrderId>, Option<SubscriptionId>) {
+    match subject {
+        AttentionSubject::Order(order) => (order.workflow_id(), Some(order), None),
+        AttentionSubject::Subscription(id) => (id.workflow_id(), None, Some(id)),
+    }
+}
+
+fn new_attention(raised: AttentionRaised) -> NewAttention {
+    let (workflow_id, order, subscription) = subject(raised.subject);
+    NewAttention {
+        workflow_id,
+        occurrence: raised.occurrence,
+        order,
+        subscription,
+        step: raised.step,
+        reason: raised.reason,
+    }
+}
+
+fn settled_attention(settled: AttentionSettled) -> SettledAttention {
+    let (verdict, result) = match settled.decision.verdict {
+        Verdict::Retry => (AttentionVerdict::Retry, None),
+        Verdict::Skip { result } => (AttentionVerdict::Skip, result),
+        Verdict::Abandon => (AttentionVerdict::Abandon, None),
+    };
+    SettledAttention {
+        workflow_id: subject(settled.subject).0,
+        occurrence: settled.occurrence,
+        verdict,
+        result,
+        by: settled.decision.by,
+        because: settled.decision.reason,
+    }
+}

@@ -1,0 +1,85 @@
+//! What keeps a long step alive: it says so to Temporal, hears that it is no longer wanted, and has a limit of its own.
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use temporalio_sdk::activities::{ActivityContext, ActivityError};
+use tokio::{sync::watch, time};
+
+use super::proxmox::ProxmoxError;
+use crate::fault::Fault;
+
+/// A sign of life is given this often; well below the heartbeat limit of the story.
+const BEAT: Duration = Duration::from_secs(3);
+/// A step ends this long before Temporal would end it, so that its own words are heard.
+const RESERVE: Duration = Duration::from_secs(2);
+/// A step that was given no deadline ends after this long.
+const LIMIT: Duration = Duration::from_mins(9);
+
+/// What a step waits for at the moment. It survives the step: a second attempt reads what the first one waited for.
+#[derive(Debug)]
+pub struct Progress {
+    resumed: Option<String>,
+    task: watch::Sender<Option<String>>,
+}
+
+impl Progress {
+    /// Begins with the task an earlier attempt waited for, if there was one.
+    pub fn new(resumed: Option<String>) -> Self {
+        Self { task: watch::Sender::new(resumed.clone()), resumed }
+    }
+
+    /// The task an earlier attempt waited for.
+    pub fn resumed(&self) -> Option<&str> {
+        self.resumed.as_deref()
+    }
+
+    /// Notes the task that is waited for from now on.
+    pub fn waits_for(&self, task: &str) {
+        self.task.send_replace(Some(task.to_owned()));
+    }
+}
+
+/// Runs one step to its end and gives signs of life meanwhile.
+///
+/// *Errors*: the step's own, or to try again when its time is over. A step that is no longer wanted is dropped at its next
+/// wait: whatever it had asked for may have been done.
+pub(super) async fn alive<T, W>(
+    ctx: &ActivityContext,
+    doing: &str,
+    step: impl FnOnce(Arc<Progress>) -> W,
+) -> Result<T, ActivityError>
+where
+    W: Future<Output = Result<T, Fault>>,
+{
+    let resumed = ctx.heartbeat_details().deserialize::<Option<String>>().ok().flatten().flatten();
+    let progress = Arc::new(Progress::new(resumed));
+    let mut task = progress.task.subscribe();
+    let work = step(Arc::clone(&progress));
+    let end = time::sleep(time_left(ctx.info().deadline));
+    let mut beat = time::interval(BEAT);
+    tokio::pin!(work, end);
+    loop {
+        tokio::select! {
+            done = &mut work => return done.map_err(Fault::into_activity),
+            () = &mut end => {
+                let late = ProxmoxError::NotYet("the step takes longer than one attempt may".to_owned());
+                return Err(late.into_fault(doing).into_activity());
+            }
+            () = ctx.cancelled() => return Err(ActivityError::cancelled()),
+            _ = beat.tick() => {}
+            Ok(()) = task.changed() => {}
+        }
+        let note = task.borrow().clone();
+        if let Err(error) = ctx.record_heartbeat(note).await {
+            tracing::warn!(%error, "a sign of life could not be given");
+        }
+    }
+}
+
+fn time_left(deadline: Option<SystemTime>) -> Duration {
+    let Some(deadline) = deadline else { return LIMIT };
+    let left = deadline.duration_since(SystemTime::now()).unwrap_or_default();
+    left.saturating_sub(RESERVE).min(LIMIT)
+}

@@ -1,0 +1,130 @@
+//! Finding a machine and reading what it is.
+use std::collections::BTreeMap;
+
+use domain::ids::{ServiceId, Vmid};
+use proxmox_api::client::Client;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{
+    ProxmoxApi, Target,
+    error::ProxmoxError,
+    stamp::{self, Owner},
+};
+
+/// What a look at a number found.
+pub(super) enum Looked {
+    /// Nothing has that number; Proxmox was well enough to say so twice.
+    Absent,
+    /// Something has it that is no virtual machine.
+    Foreign,
+    /// A virtual machine has it.
+    Machine(Machine),
+}
+
+/// A virtual machine as it is configured.
+pub(super) struct Machine {
+    /// Where it is now.
+    pub(super) node: String,
+    pub(super) vmid: Vmid,
+    settings: BTreeMap<String, String>,
+}
+
+impl Machine {
+    #[cfg(test)]
+    pub(super) fn of(node: &str, vmid: Vmid, settings: &[(&str, &str)]) -> Self {
+        let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Self { node: node.to_owned(), vmid, settings }
+    }
+
+    /// A value of its configuration.
+    pub(super) fn setting(&self, name: &str) -> Option<&str> {
+        self.settings.get(name).map(String::as_str)
+    }
+
+    /// What locks it, such as `clone` or `backup`.
+    pub(super) fn lock(&self) -> Option<&str> {
+        self.setting("lock")
+    }
+
+    /// Whether it is still being made.
+    pub(super) fn is_being_made(&self) -> bool {
+        matches!(self.lock(), Some("clone" | "create"))
+    }
+
+    /// Whether it is there to be cloned.
+    pub(super) fn is_template(&self) -> bool {
+        self.setting("template") == Some("1")
+    }
+
+    /// Whom it belongs to.
+    pub(super) fn owner(&self, service: ServiceId) -> Owner {
+        let text = |name| self.setting(name).unwrap_or_default();
+        stamp::owner(text("description"), text("tags"), service)
+    }
+}
+
+#[derive(Deserialize)]
+struct Resource {
+    vmid: Option<Value>,
+    node: Option<String>,
+    #[serde(rename = "type")]
+    kind: String,
+    #[serde(default)]
+    template: Value,
+}
+
+impl ProxmoxApi {
+    /// Looks for a number in the whole cluster, and on `node` where the list does not have it.
+    ///
+    /// *Errors*: whenever Proxmox could not say; a machine that cannot be reached is never absent.
+    pub(super) async fn look(&self, node: &str, vmid: Vmid) -> Result<Looked, ProxmoxError> {
+        let found = self.listed(vmid).await?;
+        if found.as_ref().is_some_and(|resource| resource.kind != "qemu") {
+            return Ok(Looked::Foreign);
+        }
+        let is_listed = found.is_some();
+        let is_template = found.as_ref().is_some_and(|resource| plain(&resource.template) == "1");
+        let node = found.and_then(|resource| resource.node).unwrap_or_else(|| node.to_owned());
+        match self.settings(&node, vmid).await {
+            Ok(mut settings) => {
+                if is_template {
+                    settings.insert("template".to_owned(), "1".to_owned());
+                }
+                Ok(Looked::Machine(Machine { node, vmid, settings }))
+            }
+            Err(error) if error.says("does not exist") && is_listed => {
+                Err(ProxmoxError::NotYet(format!("machine {vmid} is being moved or destroyed")))
+            }
+            Err(error) if error.says("does not exist") => Ok(Looked::Absent),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The machine, if it carries the service's stamp.
+    pub(super) async fn ours(&self, target: &Target) -> Result<Machine, ProxmoxError> {
+        match self.look(&target.node, target.vmid).await? {
+            Looked::Absent => Err(ProxmoxError::Missing(target.vmid.0)),
+            Looked::Machine(machine) if machine.owner(target.service) == Owner::Ours => Ok(machine),
+            Looked::Foreign | Looked::Machine(_) => Err(ProxmoxError::NotOurs(target.vmid.0)),
+        }
+    }
+
+    async fn listed(&self, vmid: Vmid) -> Result<Option<Resource>, ProxmoxError> {
+        let all: Vec<Value> = self.client.get("/cluster/resources", &json!({"type": "vm"})).await?;
+        let readable = all.into_iter().filter_map(|resource| serde_json::from_value::<Resource>(resource).ok());
+        let wanted = vmid.to_string();
+        Ok(readable.into_iter().find(|resource| resource.vmid.as_ref().is_some_and(|id| plain(id) == wanted)))
+    }
+
+    async fn settings(&self, node: &str, vmid: Vmid) -> Result<BTreeMap<String, String>, ProxmoxError> {
+        let path = format!("/nodes/{node}/qemu/{vmid}/config");
+        let settings: BTreeMap<String, Value> = self.client.get(&path, &()).await?;
+        Ok(settings.into_iter().map(|(name, value)| (name, plain(&value))).collect())
+    }
+}
+
+/// A value as text, whether it came as a number or as text.
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}

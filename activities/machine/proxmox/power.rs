@@ -1,0 +1,139 @@
+//! Starting, stopping, and hearing from a machine.
+use std::time::Duration;
+
+use proxmox_api::{
+    client::Client,
+    nodes::node::qemu::vmid::{config::PutParams, status},
+};
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::time;
+
+use super::{
+    ProxmoxApi, Target,
+    error::{Meaning, ProxmoxError},
+    look::Machine,
+};
+use crate::machine::alive::Progress;
+
+/// A machine gets this long to shut down by itself; then it is switched off.
+const SHUTDOWN_LIMIT_SECS: u64 = 60;
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(3);
+
+#[derive(Deserialize)]
+struct Power {
+    status: String,
+}
+
+impl ProxmoxApi {
+    /// Starts the machine.
+    ///
+    /// *Idempotence*: one that runs already is success. A machine that is locked still answers with a task, which then fails.
+    pub async fn start(&self, target: &Target, progress: &Progress) -> Result<(), ProxmoxError> {
+        let machine = self.ours(target).await?;
+        self.start_now(&machine, progress).await
+    }
+
+    /// Waits until the machine's agent answers. It is asked again for as long as the step may take.
+    pub async fn answer(&self, target: &Target) -> Result<(), ProxmoxError> {
+        let machine = self.ours(target).await?;
+        let question = agent_question(&machine);
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match self.client.get::<_, Value>(&question, &()).await {
+                Ok(told) if told["result"].is_array() => return Ok(()),
+                Ok(_) => {}
+                Err(error) if error.meaning() == Meaning::GiveUp => return Err(error),
+                Err(error) => {
+                    tracing::debug!(%error, vmid = target.vmid.0, "the agent does not answer yet");
+                    if !self.runs(&machine).await? {
+                        return Err(ProxmoxError::NotYet(format!("machine {} stopped while it booted", target.vmid)));
+                    }
+                }
+            }
+            time::sleep(pause).await;
+            pause = (pause * 3 / 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Stops the machine and keeps it stopped over a restart of its node.
+    ///
+    /// *Idempotence*: one that is stopped already is success.
+    pub async fn suspend(&self, target: &Target, progress: &Progress) -> Result<(), ProxmoxError> {
+        let machine = self.ours(target).await?;
+        self.start_with_node(&machine, false).await?;
+        if !self.runs(&machine).await? {
+            return Ok(());
+        }
+        let gently = status::shutdown::PostParams {
+            timeout: Some(SHUTDOWN_LIMIT_SECS),
+            forcestop: Some(true),
+            ..status::shutdown::PostParams::default()
+        };
+        let upid = self.machine(&machine.node, machine.vmid)?.status().shutdown().post(gently).await?;
+        let ended = self.finished(&upid, progress).await;
+        self.stopped(&machine, ended).await
+    }
+
+    /// Starts a suspended machine and lets it start with its node again.
+    pub async fn resume(&self, target: &Target, progress: &Progress) -> Result<(), ProxmoxError> {
+        let machine = self.ours(target).await?;
+        self.start_with_node(&machine, true).await?;
+        self.start_now(&machine, progress).await
+    }
+
+    /// Switches a machine off whose stamp was just read.
+    pub(super) async fn stop_now(&self, machine: &Machine, progress: &Progress) -> Result<(), ProxmoxError> {
+        if !self.runs(machine).await? {
+            return Ok(());
+        }
+        let plain = status::stop::PostParams::default();
+        let upid = self.machine(&machine.node, machine.vmid)?.status().stop().post(plain).await?;
+        let ended = self.finished(&upid, progress).await;
+        self.stopped(machine, ended).await
+    }
+
+    async fn start_now(&self, machine: &Machine, progress: &Progress) -> Result<(), ProxmoxError> {
+        if self.runs(machine).await? {
+            return Ok(());
+        }
+        let plain = status::start::PostParams::default();
+        let asked = self.machine(&machine.node, machine.vmid)?.status().start().post(plain).await;
+        let ended = match asked {
+            Ok(upid) => self.finished(&upid, progress).await,
+            Err(error) => Err(error),
+        };
+        match ended {
+            Err(error) if error.says("already running") => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Whether the machine is stopped, whatever the task that should have stopped it said.
+    async fn stopped(&self, machine: &Machine, ended: Result<(), ProxmoxError>) -> Result<(), ProxmoxError> {
+        if self.runs(machine).await? {
+            ended?;
+            return Err(ProxmoxError::NotYet(format!("machine {} still runs after it was stopped", machine.vmid)));
+        }
+        Ok(())
+    }
+
+    async fn start_with_node(&self, machine: &Machine, wanted: bool) -> Result<(), ProxmoxError> {
+        if (machine.setting("onboot") == Some("1")) == wanted {
+            return Ok(());
+        }
+        let change = PutParams { onboot: Some(wanted), ..PutParams::default() };
+        self.machine(&machine.node, machine.vmid)?.config().put(change).await
+    }
+
+    pub(super) async fn runs(&self, machine: &Machine) -> Result<bool, ProxmoxError> {
+        let path = format!("/nodes/{}/qemu/{}/status/current", machine.node, machine.vmid);
+        let power: Power = self.client.get(&path, &()).await?;
+        Ok(power.status == "running")
+    }
+}
+
+fn agent_question(machine: &Machine) -> String {
+    format!("/nodes/{}/qemu/{}/agent/network-get-interfaces", machine.node, machine.vmid)
+}

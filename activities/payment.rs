@@ -1,0 +1,157 @@
+//! The payment activities: Stripe Checkout, subscriptions, invoices and refunds.
+#![expect(missing_docs, reason = "the constants that the macro makes of each activity cannot carry a docstring")]
+use std::sync::Arc;
+
+use contract::payment::{CheckoutRef, CheckoutState, RefundInput, defs};
+use domain::{
+    billing::SubscriptionView,
+    ids::{OrderId, SubscriptionId},
+};
+use store::{OrderBrief, Store};
+use temporalio_macros::activities;
+use temporalio_sdk::activities::{ActivityContext, ActivityError};
+
+use crate::fault::{Fault, Vendor};
+
+#[warn(missing_docs)]
+pub mod stripe;
+
+use stripe::{Attempt, StripeApi, checkout::CheckoutOrder, customer::Buyer, subscription::SubscriptionReport};
+
+/// Takes payments, watches them and gives them back.
+pub struct PaymentDesk {
+    /// Our own database: the order's row is read, its session and the mirrored invoices are written.
+    pub store: Store,
+    /// Stripe.
+    pub stripe: StripeApi,
+    /// Where our own pages are; a customer returns there from Stripe's.
+    pub site_url: String,
+}
+
+#[activities]
+impl PaymentDesk {
+    /// Opens the Checkout Session of an order and writes its address into the order's row.
+    ///
+    /// *Idempotence*: an order whose row names a session gets that one; else Stripe is asked for one of this order first.
+    #[activity(definition = defs::OpenCheckout)]
+    pub async fn open_checkout(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        order: OrderId,
+    ) -> Result<CheckoutRef, ActivityError> {
+        Ok(self.opened(order, attempt(&ctx)).await?)
+    }
+
+    /// Says whether a Checkout Session was paid. Reads only.
+    #[activity(definition = defs::ReadCheckout)]
+    pub async fn read_checkout(
+        self: Arc<Self>,
+        _ctx: ActivityContext,
+        checkout: CheckoutRef,
+    ) -> Result<CheckoutState, ActivityError> {
+        Ok(self.stripe.read_checkout(checkout.order, &checkout.session).await?)
+    }
+
+    /// Closes a Checkout Session so that it can no longer be paid; says so when it was paid meanwhile.
+    ///
+    /// *Idempotence*: a closed one stays closed.
+    #[activity(definition = defs::ExpireCheckout)]
+    pub async fn expire_checkout(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        checkout: CheckoutRef,
+    ) -> Result<CheckoutState, ActivityError> {
+        Ok(Box::pin(self.closed(checkout, attempt(&ctx))).await?)
+    }
+
+    /// Says what Stripe knows about a subscription, and mirrors its invoices.
+    ///
+    /// *Idempotence*: the mirror is overwritten with what Stripe says now.
+    #[activity(definition = defs::ReadSubscription)]
+    pub async fn read_subscription(
+        self: Arc<Self>,
+        _ctx: ActivityContext,
+        id: SubscriptionId,
+    ) -> Result<SubscriptionView, ActivityError> {
+        let report = self.stripe.read_subscription(&id).await?;
+        Ok(self.mirrored(report).await?)
+    }
+
+    /// Ends a subscription at Stripe and voids its open invoices. One that was paid meanwhile is left alive.
+    ///
+    /// *Idempotence*: looks first; an ended one is done.
+    #[activity(definition = defs::EndSubscription)]
+    pub async fn end_subscription(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        id: SubscriptionId,
+    ) -> Result<SubscriptionView, ActivityError> {
+        let report = self.stripe.end_subscription(&id, attempt(&ctx)).await?;
+        Ok(self.mirrored(report).await?)
+    }
+
+    /// Cancels the subscription of an order that was given up and refunds whatever was paid for it.
+    ///
+    /// *Idempotence*: looks at the refunds first, so a payment goes back once.
+    #[activity(definition = defs::Refund)]
+    pub async fn refund(self: Arc<Self>, ctx: ActivityContext, given_up: RefundInput) -> Result<(), ActivityError> {
+        Ok(self.stripe.refund_order(given_up.order, &given_up.subscription, attempt(&ctx)).await?)
+    }
+}
+
+fn attempt(ctx: &ActivityContext) -> Attempt {
+    Attempt(ctx.info().attempt)
+}
+
+impl PaymentDesk {
+    async fn opened(&self, order: OrderId, attempt: Attempt) -> Result<CheckoutRef, Fault> {
+        let Some(brief) = self.store.brief(order).await? else {
+            return Err(Vendor::Database.give_up("opening the payment page", format!("there is no order {order}")));
+        };
+        if let (Some(session), Some(_)) = (&brief.stripe_session_id, &brief.checkout_url) {
+            return Ok(CheckoutRef { order, session: session.clone() });
+        }
+        let customer_id = self.customer(&brief, attempt).await?;
+        let asked = CheckoutOrder {
+            order,
+            account: brief.account,
+            service: brief.service,
+            customer_id: &customer_id,
+            price_id: &brief.stripe_price_id,
+            site_url: self.site_url.trim_end_matches('/'),
+        };
+        let opened = self.stripe.open_checkout(&asked, attempt).await?;
+        self.store.record_checkout(order, &opened.session, &opened.url).await?;
+        Ok(CheckoutRef { order, session: opened.session })
+    }
+
+    /// An order whose page may have been opened without our hearing of it names no session: it is looked for.
+    async fn closed(&self, checkout: CheckoutRef, attempt: Attempt) -> Result<CheckoutState, Fault> {
+        let CheckoutRef { order, mut session } = checkout;
+        if session.is_empty() {
+            let Some(brief) = self.store.brief(order).await? else { return Ok(CheckoutState::Expired) };
+            let found = match (brief.stripe_session_id, brief.stripe_customer_id) {
+                (Some(known), _) => Some(known),
+                (None, Some(customer)) => self.stripe.find_checkout(&customer, order).await?,
+                (None, None) => None,
+            };
+            let Some(found) = found else { return Ok(CheckoutState::Expired) };
+            session = found;
+        }
+        self.stripe.expire_checkout(order, &session, attempt).await
+    }
+
+    async fn customer(&self, brief: &OrderBrief, attempt: Attempt) -> Result<String, Fault> {
+        if let Some(known) = &brief.stripe_customer_id {
+            return Ok(known.clone());
+        }
+        let buyer = Buyer { account: brief.account, name: &brief.customer_name, email: &brief.customer_email };
+        let made = self.stripe.ensure_customer(&buyer, attempt).await?;
+        Ok(self.store.set_stripe_customer(brief.account, &made).await?)
+    }
+
+    async fn mirrored(&self, report: SubscriptionReport) -> Result<SubscriptionView, Fault> {
+        self.store.put_invoices(&report.invoices).await?;
+        Ok(report.view)
+    }
+}

@@ -1,0 +1,125 @@
+//! Invoices of one subscription: which is unpaid, which was paid last, and how to void one.
+use domain::{
+    billing::OpenInvoice,
+    ids::SubscriptionId,
+    money::{Currency, Money},
+};
+use store::InvoiceRow;
+use stripe::StripeRequest as _;
+use stripe_billing::{
+    Invoice, InvoiceCollectionMethod, InvoicePayment, InvoiceStatus,
+    invoice::{ListInvoice, RetrieveInvoice, VoidInvoiceInvoice},
+};
+use stripe_core::PaymentIntentStatus;
+use time::OffsetDateTime;
+
+use super::{Attempt, Denial, StripeApi, read, under};
+use crate::fault::{Fault, Vendor};
+
+/// How many of a subscription's newest invoices are read.
+const INVOICES_MAX: i64 = 24;
+
+impl StripeApi {
+    /// The subscription's newest invoices, newest first.
+    pub(super) async fn invoices(&self, subscription: &SubscriptionId) -> Result<Vec<Invoice>, Fault> {
+        let request = ListInvoice::new().subscription(subscription.0.as_str()).limit(INVOICES_MAX);
+        Ok(read("reading the invoices of a subscription", request.send(&self.client)).await?.data)
+    }
+
+    /// The oldest invoice that is finalised and not paid, and whether it may be held against the customer.
+    pub(super) async fn open_invoice(&self, invoices: &[Invoice]) -> Result<Option<OpenInvoice>, Fault> {
+        let Some((invoice, id)) = oldest_open(invoices) else {
+            return Ok(None);
+        };
+        let payments = self.payments(&id, "payments.data.payment.payment_intent").await?;
+        let payment_pending = payments.iter().any(|payment| {
+            let intent = payment.payment.payment_intent.as_ref().and_then(|intent| intent.as_object());
+            intent.is_some_and(|intent| intent.status == PaymentIntentStatus::Processing)
+        });
+        Ok(Some(OpenInvoice { id, delivered: is_delivered(invoice), payment_pending }))
+    }
+
+    /// The payments of an invoice, with what `expand` names.
+    pub(super) async fn payments(&self, invoice: &str, expand: &str) -> Result<Vec<InvoicePayment>, Fault> {
+        let request = RetrieveInvoice::new(invoice).expand([expand.to_owned()]);
+        let invoice = read("reading the payments of an invoice", request.send(&self.client)).await?;
+        Ok(invoice.payments.map(|payments| payments.data).unwrap_or_default())
+    }
+
+    /// Voids an open invoice under `<act>/void/<invoice>`. One that is not open any more, paid included, is left as it is.
+    pub(super) async fn void(&self, invoice: &str, act: &str, attempt: Attempt) -> Result<(), Fault> {
+        let doing = "voiding an unpaid invoice";
+        let key = under(&attempt.key(&format!("{act}/void/{invoice}")))?;
+        let request = VoidInvoiceInvoice::new(invoice).customize().request_strategy(key);
+        match request.send(&self.client).await.map_err(Denial::from) {
+            Ok(_) => Ok(()),
+            Err(denial) if denial.is_final() => {
+                let now = read(doing, RetrieveInvoice::new(invoice).send(&self.client)).await?;
+                // Stripe refuses to void an invoice whose payment is on its way: that ends by itself.
+                if is_open(&now) { Err(Vendor::Stripe.try_again(doing, denial)) } else { Ok(()) }
+            }
+            Err(denial) => Err(denial.on_write(doing)),
+        }
+    }
+}
+
+pub(super) fn is_open(invoice: &Invoice) -> bool {
+    invoice.status == Some(InvoiceStatus::Open)
+}
+
+pub(super) fn is_paid(invoice: &Invoice) -> bool {
+    invoice.status == Some(InvoiceStatus::Paid)
+}
+
+/// The ids of the open invoices.
+pub(super) fn open_ids(invoices: &[Invoice]) -> Vec<String> {
+    invoices.iter().filter(|invoice| is_open(invoice)).filter_map(id_of).collect()
+}
+
+pub(super) fn id_of(invoice: &Invoice) -> Option<String> {
+    invoice.id.as_ref().map(ToString::to_string)
+}
+
+/// The newest invoice that was paid. Stripe lists the newest first, which decides between those made in one second.
+pub(super) fn newest_paid(invoices: &[Invoice]) -> Option<String> {
+    invoices.iter().rev().filter(|invoice| is_paid(invoice)).max_by_key(|invoice| invoice.created).and_then(id_of)
+}
+
+fn oldest_open(invoices: &[Invoice]) -> Option<(&Invoice, String)> {
+    let oldest = invoices.iter().rev().filter(|invoice| is_open(invoice)).min_by_key(|invoice| invoice.created)?;
+    Some((oldest, id_of(oldest)?))
+}
+
+/// Whether the customer could know of an open invoice: collecting was tried, or it was sent to be paid by hand.
+fn is_delivered(invoice: &Invoice) -> bool {
+    let tried = invoice.attempted || invoice.attempt_count > 0;
+    let sent = invoice.collection_method == InvoiceCollectionMethod::SendInvoice
+        && invoice.auto_advance == Some(true)
+        && invoice.hosted_invoice_url.is_some();
+    tried || sent
+}
+
+/// The invoices as our database keeps them; a draft without an id is left out.
+pub(super) fn rows(subscription: &SubscriptionId, invoices: &[Invoice]) -> Result<Vec<InvoiceRow>, Fault> {
+    invoices
+        .iter()
+        .filter_map(|invoice| Some((id_of(invoice)?, invoice)))
+        .map(|(id, i)| row(subscription, id, i))
+        .collect()
+}
+
+fn row(subscription: &SubscriptionId, id: String, invoice: &Invoice) -> Result<InvoiceRow, Fault> {
+    let unreadable =
+        |what: &str| Vendor::Stripe.give_up("mirroring an invoice", format!("the {what} of {id} cannot be read"));
+    let currency: Currency = invoice.currency.to_string().parse().map_err(|_| unreadable("currency"))?;
+    let created_at = OffsetDateTime::from_unix_timestamp(invoice.created).map_err(|_| unreadable("date"))?;
+    Ok(InvoiceRow {
+        subscription: subscription.clone(),
+        status: invoice.status.as_ref().map_or("draft", InvoiceStatus::as_str).to_owned(),
+        amount_due: Money { amount_minor: invoice.amount_due, currency },
+        amount_paid_minor: invoice.amount_paid,
+        hosted_url: invoice.hosted_invoice_url.clone(),
+        created_at,
+        id,
+    })
+}

@@ -1,0 +1,92 @@
+//! Refunds: giving back whatever was paid and not given back yet.
+use domain::ids::{OrderId, SubscriptionId};
+use stripe::StripeRequest as _;
+use stripe_billing::{InvoicePayment, InvoicesPaymentsInvoicePaymentAssociatedPaymentType as PaymentType};
+use stripe_core::{
+    Refund,
+    refund::{CreateRefund, ListRefund},
+};
+
+use super::{
+    Attempt, Denial, StripeApi,
+    invoice::{id_of, is_paid, open_ids},
+    read, under,
+};
+use crate::fault::{Fault, Vendor};
+
+const DOING: &str = "refunding a payment";
+/// How many refunds of one payment are looked at.
+const REFUNDS_MAX: i64 = 100;
+
+/// What the money came through.
+enum Source {
+    Intent(String),
+    Charge(String),
+}
+
+impl StripeApi {
+    /// Cancels the subscription of an order that was given up, voids what is open and gives back everything that was paid.
+    ///
+    /// *Idempotence*: looks at the subscription, the invoices and the refunds first; each refund is made under
+    /// `order-<uuid>/refund/<payment>`. *Errors*: to be tried again while a payment is still on its way.
+    pub async fn refund_order(&self, order: OrderId, id: &SubscriptionId, attempt: Attempt) -> Result<(), Fault> {
+        let act = format!("{}/refund", order.workflow_id());
+        let look = self.look(id).await?;
+        let named = look.subscription.metadata.get("order").and_then(|text| text.parse().ok());
+        if named != Some(order) {
+            return Err(Vendor::Stripe.give_up(DOING, format!("{id} is not of order {order}; nothing was touched")));
+        }
+        self.cancel(id, look.status, &act, attempt).await?;
+        for invoice in open_ids(&self.invoices(id).await?) {
+            self.void(&invoice, &act, attempt).await?;
+        }
+        for invoice in self.invoices(id).await?.iter().filter(|invoice| is_paid(invoice)).filter_map(id_of) {
+            self.refund_invoice(&invoice, &act, attempt).await?;
+        }
+        Ok(())
+    }
+
+    /// Gives back what was paid for one invoice, under `<act>/<payment>`.
+    pub(super) async fn refund_invoice(&self, invoice: &str, act: &str, attempt: Attempt) -> Result<(), Fault> {
+        for payment in self.payments(invoice, "payments").await? {
+            let paid_minor = payment.amount_paid.unwrap_or(0);
+            if payment.status == "paid" && paid_minor > 0 {
+                self.refund_payment(&source(&payment, invoice)?, paid_minor, act, attempt).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn refund_payment(&self, from: &Source, paid_minor: i64, act: &str, attempt: Attempt) -> Result<(), Fault> {
+        let (known, request, id) = match from {
+            Source::Intent(id) => (ListRefund::new().payment_intent(id), CreateRefund::new().payment_intent(id), id),
+            Source::Charge(id) => (ListRefund::new().charge(id), CreateRefund::new().charge(id), id),
+        };
+        let known = read("looking for a refund", known.limit(REFUNDS_MAX).send(&self.client)).await?;
+        if known.data.iter().filter(|refund| stands(refund)).map(|refund| refund.amount).sum::<i64>() >= paid_minor {
+            return Ok(());
+        }
+        let key = under(&attempt.key(&format!("{act}/{id}")))?;
+        match request.customize().request_strategy(key).send(&self.client).await.map_err(Denial::from) {
+            Ok(refund) if stands(&refund) => Ok(()),
+            Ok(refund) => Err(Vendor::Stripe
+                .give_up(DOING, format!("Stripe could not carry out {}; the money has to go back by hand", refund.id))),
+            Err(Denial::Refused { code: Some(code), .. }) if code == "charge_already_refunded" => Ok(()),
+            Err(denial) => Err(denial.on_write(DOING)),
+        }
+    }
+}
+
+/// Whether the refund gives the money back, now or soon.
+fn stands(refund: &Refund) -> bool {
+    !matches!(refund.status.as_deref(), Some("failed" | "canceled"))
+}
+
+fn source(payment: &InvoicePayment, invoice: &str) -> Result<Source, Fault> {
+    let paid = &payment.payment;
+    match (&paid.type_, &paid.payment_intent, &paid.charge) {
+        (PaymentType::PaymentIntent, Some(intent), _) => Ok(Source::Intent(intent.id().to_string())),
+        (PaymentType::Charge, _, Some(charge)) => Ok(Source::Charge(charge.id().to_string())),
+        _ => Err(Vendor::Stripe.give_up(DOING, format!("{invoice} was not paid through Stripe; give it back by hand"))),
+    }
+}

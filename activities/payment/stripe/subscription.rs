@@ -1,0 +1,165 @@
+//! Subscriptions: what Stripe says about one, and its end.
+use domain::{
+    billing::{SubscriptionStatus, SubscriptionView},
+    ids::SubscriptionId,
+};
+use store::InvoiceRow;
+use stripe::StripeRequest as _;
+use stripe_billing::{
+    Invoice, Subscription,
+    subscription::{CancelSubscription, RetrieveSubscription, UpdateSubscription},
+};
+
+use super::{
+    Attempt, Denial, StripeApi,
+    invoice::{id_of, is_paid, newest_paid, open_ids, rows},
+    read, under,
+};
+use crate::fault::{Fault, Vendor};
+
+/// Where a subscription at Stripe says which invoices were open before it was ended.
+const OPEN_AT_END: &str = "open_at_end";
+/// How many of them fit into one value of 500 characters.
+const OPEN_AT_END_MAX: usize = 14;
+
+/// A subscription as Stripe tells it, and its newest invoices.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubscriptionReport {
+    /// What the workflow decides by.
+    pub view: SubscriptionView,
+    /// What the pages show, newest first.
+    pub invoices: Vec<InvoiceRow>,
+}
+
+/// One look: the subscription first, then its invoices.
+pub(super) struct Look {
+    pub(super) subscription: Subscription,
+    pub(super) invoices: Vec<Invoice>,
+    pub(super) status: SubscriptionStatus,
+}
+
+impl StripeApi {
+    /// Says what Stripe knows about a subscription and its newest 24 invoices.
+    ///
+    /// *Errors*: gives up on a subscription that is not there; that is never taken for one that ended.
+    pub async fn read_subscription(&self, id: &SubscriptionId) -> Result<SubscriptionReport, Fault> {
+        let look = self.look(id).await?;
+        self.report(id, &look).await
+    }
+
+    /// Ends the subscription now, voids what is open, and pays back what was paid after its end. One that is paid is left
+    /// alive.
+    ///
+    /// *Idempotence*: looks first; an ended one is only tidied up. Cancels under `subscription-<id>/end`.
+    pub async fn end_subscription(&self, id: &SubscriptionId, attempt: Attempt) -> Result<SubscriptionReport, Fault> {
+        let act = format!("subscription-{id}/end");
+        let before = self.look(id).await?;
+        if matches!(before.status, SubscriptionStatus::Active | SubscriptionStatus::Trialing) {
+            return self.report(id, &before).await;
+        }
+        let was_open = self.note_open(id, &before, &act, attempt).await?;
+        self.cancel(id, before.status, &act, attempt).await?;
+        for invoice in open_ids(&self.invoices(id).await?) {
+            self.void(&invoice, &act, attempt).await?;
+        }
+        let after = self.look(id).await?;
+        for invoice in paid_too_late(&after, &was_open) {
+            self.refund_invoice(&invoice, &act, attempt).await?;
+        }
+        self.report(id, &after).await
+    }
+
+    /// Writes down at Stripe what is open before the end, and gives it. Whoever repeats a lost end reads it there, so that a
+    /// payment of one of them that slipped in is never kept.
+    async fn note_open(
+        &self,
+        id: &SubscriptionId,
+        before: &Look,
+        act: &str,
+        attempt: Attempt,
+    ) -> Result<Vec<String>, Fault> {
+        if let Some(noted) = before.subscription.metadata.get(OPEN_AT_END) {
+            return Ok(noted.split(',').map(str::to_owned).collect());
+        }
+        let open: Vec<String> = open_ids(&before.invoices).into_iter().take(OPEN_AT_END_MAX).collect();
+        if open.is_empty() || has_ended(before.status) {
+            return Ok(open);
+        }
+        let key = under(&attempt.key(&format!("{act}/note")))?;
+        let request = UpdateSubscription::new(id.0.as_str())
+            .metadata([(OPEN_AT_END.to_owned(), open.join(","))])
+            .customize()
+            .request_strategy(key);
+        let noted = request.send(&self.client).await.map_err(Denial::from);
+        noted.map_err(|denial| denial.on_write("noting what is open before the end"))?;
+        Ok(open)
+    }
+
+    pub(super) async fn look(&self, id: &SubscriptionId) -> Result<Look, Fault> {
+        let doing = "reading a subscription";
+        let request = RetrieveSubscription::new(id.0.as_str());
+        let subscription = read(doing, request.send(&self.client)).await?;
+        let status = subscription.status.as_str().parse().map_err(|_| {
+            let word = subscription.status.as_str();
+            Vendor::Stripe.give_up(doing, format!("Stripe calls it {word}, which we do not know"))
+        })?;
+        let invoices = self.invoices(id).await?;
+        Ok(Look { subscription, invoices, status })
+    }
+
+    async fn report(&self, id: &SubscriptionId, look: &Look) -> Result<SubscriptionReport, Fault> {
+        let items = &look.subscription.items.data;
+        let period_end = items.iter().map(|item| item.current_period_end).max();
+        let period_start = items.iter().map(|item| item.current_period_start).max();
+        let (Some(period_start), Some(period_end)) = (period_start, period_end) else {
+            return Err(Vendor::Stripe.give_up("reading a subscription", format!("{id} has nothing in it")));
+        };
+        // The portal may end a subscription by a date instead of the flag.
+        let ends_by_date = look.subscription.cancel_at.is_some_and(|at| at <= period_end);
+        let view = SubscriptionView {
+            status: look.status,
+            period_start,
+            period_end,
+            cancel_at_period_end: look.subscription.cancel_at_period_end || ends_by_date,
+            paid_invoice: newest_paid(&look.invoices),
+            open_invoice: self.open_invoice(&look.invoices).await?,
+        };
+        Ok(SubscriptionReport { view, invoices: rows(id, &look.invoices)? })
+    }
+
+    /// Cancels at once, under `<act>`. One that has ended already is done.
+    pub(super) async fn cancel(
+        &self,
+        id: &SubscriptionId,
+        status: SubscriptionStatus,
+        act: &str,
+        attempt: Attempt,
+    ) -> Result<(), Fault> {
+        let doing = "ending a subscription";
+        if has_ended(status) {
+            return Ok(());
+        }
+        let request = CancelSubscription::new(id.0.as_str()).customize().request_strategy(under(&attempt.key(act))?);
+        match request.send(&self.client).await.map_err(Denial::from) {
+            Ok(_) => Ok(()),
+            Err(denial) if denial.is_final() && has_ended(self.look(id).await?.status) => Ok(()),
+            Err(denial) => Err(denial.on_write(doing)),
+        }
+    }
+}
+
+const fn has_ended(status: SubscriptionStatus) -> bool {
+    matches!(status, SubscriptionStatus::Canceled | SubscriptionStatus::IncompleteExpired)
+}
+
+/// Invoices that were paid although nothing will be delivered for them any more: between our look and the end, or later.
+fn paid_too_late(after: &Look, was_open: &[String]) -> Vec<String> {
+    let ended_at = after.subscription.ended_at.or(after.subscription.canceled_at);
+    let paid = after.invoices.iter().filter(|invoice| is_paid(invoice));
+    paid.filter_map(|invoice| {
+        let id = id_of(invoice)?;
+        let paid_after = invoice.status_transitions.paid_at.zip(ended_at).is_some_and(|(paid, ended)| paid > ended);
+        (paid_after || was_open.contains(&id)).then_some(id)
+    })
+    .collect()
+}

@@ -1,0 +1,318 @@
+//! Accounts and the people who log in for them.
+use crate::{Store, StoreError, fault::Doing};
+use domain::ids::{AccountId, UserId};
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+/// A person who signs up. Has no `Debug`, because it carries a password's hash.
+#[derive(Clone)]
+pub struct NewUser {
+    /// As they wrote it; also the account's first name.
+    pub name: String,
+    /// Where they read mail; stored in lower case.
+    pub email: String,
+    /// An Argon2id hash in PHC form.
+    pub password_hash: String,
+}
+
+/// What became of a sign-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SignedUp {
+    /// Account and user are there, and a letter to confirm the address is queued.
+    Created(UserId),
+    /// Somebody has that address; they are told by letter, at most once an hour.
+    AddressTaken,
+}
+
+/// A person who logs in. Has no `Debug`, because it carries a password's hash.
+#[derive(Clone)]
+pub struct User {
+    /// Who.
+    pub id: UserId,
+    /// For which account.
+    pub account: AccountId,
+    /// Their name.
+    pub name: String,
+    /// Lower case.
+    pub email: String,
+    /// An Argon2id hash in PHC form.
+    pub password_hash: String,
+    /// Whether they work here.
+    pub is_staff: bool,
+    /// Whether the address was confirmed.
+    pub email_verified: bool,
+}
+
+/// A request to confirm an address. The link in the letter is made of its id and the portal's key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verification {
+    /// Which.
+    pub id: Uuid,
+    /// Whose address.
+    pub user: UserId,
+    /// Until when the link works.
+    pub expires_at: OffsetDateTime,
+    /// When it was used first.
+    pub used_at: Option<OffsetDateTime>,
+}
+
+/// What became of a confirmation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Confirmed {
+    /// The address is confirmed; also when the link is used again.
+    Done(UserId),
+    /// The link is too old and was never used.
+    Expired,
+    /// No such link.
+    Unknown,
+}
+
+impl Store {
+    /// Makes account, user and the queued letter that asks to confirm the address. Whoever has the address already gets a
+    /// letter instead, so the page can give the same answer in both cases.
+    pub async fn sign_up(&self, user: NewUser) -> Result<SignedUp, StoreError> {
+        let email = normal(&user.email);
+        let mut tx = self.begin().await?;
+        if let Some(made) = insert_user(&mut tx, &user, &email, false).await? {
+            ask(&mut tx, made).await?;
+            tx.commit().await.doing("signing up")?;
+            return Ok(SignedUp::Created(made));
+        }
+        tx.rollback().await.doing("signing up")?;
+        self.tell_account_exists(&email).await?;
+        Ok(SignedUp::AddressTaken)
+    }
+
+    async fn tell_account_exists(&self, email: &str) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        // Locked, so that two sign-ups at once queue one letter.
+        let user = sqlx::query_scalar!("select id from users where email = $1 for no key update", email)
+            .fetch_optional(&mut *tx)
+            .await
+            .doing("locking a user")?;
+        if let Some(user) = user {
+            sqlx::query!(
+                "insert into letters (occasion, kind, user_id, state)
+                 select $1, 'account_exists', $2, 'queued'
+                 where not exists (
+                    select 1 from letters
+                    where user_id = $2 and kind = 'account_exists' and created_at > now() - interval '1 hour'
+                 )",
+                format!("account_exists/{}", Uuid::new_v4()),
+                user,
+            )
+            .execute(&mut *tx)
+            .await
+            .doing("queueing a letter")?;
+        }
+        tx.commit().await.doing("queueing a letter")
+    }
+
+    /// The user who logs in with an address, in any case.
+    pub async fn user_by_email(&self, email: &str) -> Result<Option<User>, StoreError> {
+        sqlx::query_as!(
+            UserRow,
+            r#"select id, account_id, name, email, password_hash, is_staff,
+                email_verified_at is not null as "email_verified!"
+               from users where email = $1"#,
+            normal(email),
+        )
+        .fetch_optional(&self.pool)
+        .await
+        .doing("reading a user")
+        .map(|row| row.map(User::from))
+    }
+
+    /// A user.
+    pub async fn user(&self, user: UserId) -> Result<Option<User>, StoreError> {
+        sqlx::query_as!(
+            UserRow,
+            r#"select id, account_id, name, email, password_hash, is_staff,
+                email_verified_at is not null as "email_verified!"
+               from users where id = $1"#,
+            user.0,
+        )
+        .fetch_optional(&self.pool)
+        .await
+        .doing("reading a user")
+        .map(|row| row.map(User::from))
+    }
+
+    /// A request to confirm an address.
+    pub async fn verification(&self, id: Uuid) -> Result<Option<Verification>, StoreError> {
+        let row = sqlx::query!("select id, user_id, expires_at, used_at from email_verifications where id = $1", id)
+            .fetch_optional(&self.pool)
+            .await
+            .doing("reading a verification")?;
+        Ok(row.map(|row| Verification {
+            id: row.id,
+            user: UserId(row.user_id),
+            expires_at: row.expires_at,
+            used_at: row.used_at,
+        }))
+    }
+
+    /// Confirms an address. A link used again gives the same answer, however late.
+    pub async fn confirm_email(&self, verification: Uuid) -> Result<Confirmed, StoreError> {
+        let mut tx = self.begin().await?;
+        let row = sqlx::query!(
+            r#"select user_id, used_at is not null as "used!", expires_at <= now() as "expired!"
+               from email_verifications where id = $1 for no key update"#,
+            verification,
+        )
+        .fetch_optional(&mut *tx)
+        .await
+        .doing("locking a verification")?;
+        let Some(row) = row else { return Ok(Confirmed::Unknown) };
+        if row.expired && !row.used {
+            return Ok(Confirmed::Expired);
+        }
+        if !row.used {
+            sqlx::query!("update email_verifications set used_at = now() where id = $1", verification)
+                .execute(&mut *tx)
+                .await
+                .doing("using a verification")?;
+            sqlx::query!(
+                "update users set email_verified_at = coalesce(email_verified_at, now()) where id = $1",
+                row.user_id,
+            )
+            .execute(&mut *tx)
+            .await
+            .doing("confirming an address")?;
+        }
+        tx.commit().await.doing("confirming an address")?;
+        Ok(Confirmed::Done(UserId(row.user_id)))
+    }
+
+    /// Queues another letter that asks to confirm the address, at most one a minute and none once it is confirmed.
+    pub async fn ask_verification(&self, user: UserId) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        let due = sqlx::query_scalar!(
+            r#"select email_verified_at is null as "unconfirmed!" from users where id = $1 for no key update"#,
+            user.0,
+        )
+        .fetch_optional(&mut *tx)
+        .await
+        .doing("locking a user")?;
+        let recent = sqlx::query_scalar!(
+            r#"select exists (
+                select 1 from email_verifications where user_id = $1 and created_at > now() - interval '1 minute'
+            ) as "recent!""#,
+            user.0,
+        )
+        .fetch_one(&mut *tx)
+        .await
+        .doing("reading verifications")?;
+        if due == Some(true) && !recent {
+            ask(&mut tx, user).await?;
+        }
+        tx.commit().await.doing("asking to confirm an address")
+    }
+
+    /// Makes a staff user whose address counts as confirmed, or makes the user with that address one. The name and the
+    /// password become the ones given, and the user's sessions end.
+    pub async fn create_staff(&self, user: NewUser) -> Result<UserId, StoreError> {
+        let email = normal(&user.email);
+        let mut tx = self.begin().await?;
+        if let Some(made) = insert_user(&mut tx, &user, &email, true).await? {
+            tx.commit().await.doing("making a staff user")?;
+            return Ok(made);
+        }
+        tx.rollback().await.doing("making a staff user")?;
+        let mut tx = self.begin().await?;
+        let id = sqlx::query_scalar!(
+            "update users set name = $2, password_hash = $3, is_staff = true,
+                email_verified_at = coalesce(email_verified_at, now())
+             where email = $1 returning id",
+            email,
+            user.name,
+            user.password_hash,
+        )
+        .fetch_one(&mut *tx)
+        .await
+        .doing("changing a staff user")?;
+        sqlx::query!("delete from sessions where user_id = $1", id).execute(&mut *tx).await.doing("ending sessions")?;
+        tx.commit().await.doing("changing a staff user")?;
+        Ok(UserId(id))
+    }
+}
+
+struct UserRow {
+    id: Uuid,
+    account_id: Uuid,
+    name: String,
+    email: String,
+    password_hash: String,
+    is_staff: bool,
+    email_verified: bool,
+}
+
+impl From<UserRow> for User {
+    fn from(row: UserRow) -> Self {
+        Self {
+            id: UserId(row.id),
+            account: AccountId(row.account_id),
+            name: row.name,
+            email: row.email,
+            password_hash: row.password_hash,
+            is_staff: row.is_staff,
+            email_verified: row.email_verified,
+        }
+    }
+}
+
+fn normal(email: &str) -> String {
+    email.trim().to_lowercase()
+}
+
+/// Makes an account with one user; `None` when the address is taken, and then the transaction must be rolled back.
+async fn insert_user(
+    db: &mut PgConnection,
+    user: &NewUser,
+    email: &str,
+    staff: bool,
+) -> Result<Option<UserId>, StoreError> {
+    let (account, id) = (Uuid::new_v4(), Uuid::new_v4());
+    sqlx::query!("insert into accounts (id, name) values ($1, $2)", account, user.name)
+        .execute(&mut *db)
+        .await
+        .doing("making an account")?;
+    let made = sqlx::query!(
+        "insert into users (id, account_id, name, email, password_hash, is_staff, email_verified_at)
+         values ($1, $2, $3, $4, $5, $6, case when $6 then now() end)
+         on conflict (email) do nothing",
+        id,
+        account,
+        user.name,
+        email,
+        user.password_hash,
+        staff,
+    )
+    .execute(db)
+    .await
+    .doing("making a user")?;
+    Ok((made.rows_affected() == 1).then_some(UserId(id)))
+}
+
+/// Makes a verification that lasts a day, and queues its letter.
+async fn ask(db: &mut PgConnection, user: UserId) -> Result<(), StoreError> {
+    let id = Uuid::new_v4();
+    sqlx::query!(
+        "insert into email_verifications (id, user_id, expires_at) values ($1, $2, now() + interval '1 day')",
+        id,
+        user.0,
+    )
+    .execute(&mut *db)
+    .await
+    .doing("making a verification")?;
+    sqlx::query!(
+        "insert into letters (occasion, kind, user_id, state) values ($1, 'verify_address', $2, 'queued')",
+        format!("verify_address/{id}"),
+        user.0,
+    )
+    .execute(db)
+    .await
+    .doing("queueing a letter")?;
+    Ok(())
+}

@@ -1,0 +1,98 @@
+//! What may go wrong with the database, sorted by what the caller can do about it.
+use sqlx::error::DatabaseError;
+
+/// Why the store could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database did not answer, or asked us to try again (lost connection, deadlock, shutdown, full).
+    /// The same call may be made again.
+    #[error("the database is away while {doing}")]
+    Unavailable {
+        /// What we were doing.
+        doing: &'static str,
+        /// The driver's words.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// A rule of the tables forbids it; the same call will be refused again.
+    #[error("refused by the rule {constraint}")]
+    Conflict {
+        /// The rule's name: a constraint of the tables, or one of this crate's own.
+        constraint: String,
+    },
+    /// A row says something this program cannot read, or a row that must be there is not.
+    #[error("the database holds something unreadable: {what}")]
+    Corrupt {
+        /// What was being read.
+        what: &'static str,
+    },
+}
+
+impl StoreError {
+    pub(crate) fn conflict(rule: &str) -> Self {
+        Self::Conflict { constraint: rule.to_owned() }
+    }
+
+    fn of_database(error: &dyn DatabaseError, doing: &'static str) -> Option<Self> {
+        if let Some(constraint) = error.constraint() {
+            return Some(Self::conflict(constraint));
+        }
+        let code = error.code()?;
+        match code.get(..2)? {
+            "23" => Some(Self::conflict("not_null")),
+            "22" => Some(Self::Corrupt { what: doing }),
+            _ => None,
+        }
+    }
+}
+
+/// Says what we were doing when the database gave an error.
+pub(crate) trait Doing<T> {
+    /// Sorts the driver's error into a [`StoreError`].
+    fn doing(self, doing: &'static str) -> Result<T, StoreError>;
+}
+
+impl<T> Doing<T> for Result<T, sqlx::Error> {
+    fn doing(self, doing: &'static str) -> Result<T, StoreError> {
+        self.map_err(|source| match &source {
+            sqlx::Error::Database(error) => {
+                StoreError::of_database(error.as_ref(), doing).unwrap_or(StoreError::Unavailable { doing, source })
+            }
+            sqlx::Error::RowNotFound
+            | sqlx::Error::ColumnDecode { .. }
+            | sqlx::Error::ColumnNotFound(_)
+            | sqlx::Error::Decode(_)
+            | sqlx::Error::TypeNotFound { .. } => StoreError::Corrupt { what: doing },
+            _ => StoreError::Unavailable { doing, source },
+        })
+    }
+}
+
+/// Reads one of our words (`status`, `term` …) from a column.
+pub(crate) fn word<T: core::str::FromStr>(text: &str, what: &'static str) -> Result<T, StoreError> {
+    text.parse().map_err(|_| StoreError::Corrupt { what })
+}
+
+/// Reads a count that the tables keep non-negative.
+pub(crate) fn count<T: TryFrom<i32>>(number: i32, what: &'static str) -> Result<T, StoreError> {
+    T::try_from(number).map_err(|_| StoreError::Corrupt { what })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::order::OrderStatus;
+
+    #[test]
+    fn an_unknown_word_is_corrupt_and_no_panic() {
+        assert!(matches!(word::<OrderStatus>("flying", "an order's status"), Err(StoreError::Corrupt { .. })));
+        assert_eq!(word::<OrderStatus>("lapsed", "an order's status").ok(), Some(OrderStatus::Lapsed));
+        assert!(count::<u32>(-1, "a size").is_err());
+    }
+
+    #[test]
+    fn a_pool_that_gives_no_connection_may_be_asked_again() {
+        let error = Err::<(), _>(sqlx::Error::PoolTimedOut).doing("reading a plan");
+        assert!(matches!(error, Err(StoreError::Unavailable { doing: "reading a plan", .. })));
+    }
+}

@@ -1,0 +1,126 @@
+//! The only place that speaks SQL: one file for each topic, one function for each thing that is asked or written.
+//!
+//! Every write may run twice with the same arguments and leaves the same rows; what is decided upon is locked first, always
+//! in the order *order, nodes, reservation, subscription, service*. Something that is not there is `Ok(None)`; a named
+//! constraint becomes [`StoreError::Conflict`]; a database that does not answer is [`StoreError::Unavailable`].
+//! What customers and staff read about it is written in the same transaction, into one timeline.
+
+use fault::Doing;
+use sqlx::{
+    Connection, PgPool, Postgres, Transaction,
+    migrate::Migrator,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+use std::time::Duration;
+
+pub mod accounts;
+pub mod attention;
+pub mod catalogue;
+pub mod credentials;
+mod fault;
+pub mod letters;
+pub mod orders;
+pub mod pages;
+pub mod payment_events;
+pub mod reservations;
+pub mod seal;
+pub mod sessions;
+pub mod subscriptions;
+mod timeline;
+
+pub use accounts::{Confirmed, NewUser, SignedUp, User, Verification};
+pub use attention::{AttentionLine, AttentionVerdict, NewAttention, SettledAttention};
+pub use catalogue::{Image, NewAddress, NewImage, NewNode, NewPlan, NewPrice, Plan, Price};
+pub use fault::StoreError;
+pub use letters::{LetterState, NewLetter, QueuedLetter};
+pub use orders::{Lease, OrderBrief, OrderPlace};
+pub use pages::{
+    Dashboard, EntitlementLine, InvoiceLine, NextCharge, OrderCard, OrderPage, RefusedLetter, ServiceCard, ServicePage,
+    StaffEvent, StaffOrder, StaffOverview, StaffSubscription, StepLine, TimelineLine,
+};
+pub use payment_events::{NewPaymentEvent, PaymentEvent, PaymentEventListener, PutEvent};
+pub use reservations::{NewOrder, Place, Reserved};
+pub use seal::{KeyRing, SealFault};
+pub use sessions::SessionRows;
+pub use subscriptions::{InvoiceRow, ServiceBrief, Subscription};
+
+/// Every change of the tables, in order; applied by [`Store::migrate`].
+pub static MIGRATOR: Migrator = sqlx::migrate!("../../migrations");
+
+/// How long a caller waits for a free connection before the database counts as away.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The database's own limits, in milliseconds: for one statement, for one lock, and for a transaction whose process
+/// stopped talking.
+const LIMITS_MS: [(&str, &str); 3] =
+    [("statement_timeout", "15000"), ("lock_timeout", "10000"), ("idle_in_transaction_session_timeout", "30000")];
+
+/// The database. Cheap to clone; all clones share one pool of connections.
+#[derive(Clone)]
+pub struct Store {
+    pool: PgPool,
+}
+
+impl core::fmt::Debug for Store {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Store")
+    }
+}
+
+impl Store {
+    /// Gives a store over at most `pool_size` connections. Nothing is connected before the first question. To be called
+    /// inside a Tokio runtime.
+    ///
+    /// *Errors*: [`StoreError::Corrupt`] when the address cannot be read.
+    pub fn connect(url: &str, pool_size: u32) -> Result<Self, StoreError> {
+        let options: PgConnectOptions =
+            url.parse().map_err(|_| StoreError::Corrupt { what: "the address of the database" })?;
+        let pool = PgPoolOptions::new()
+            .max_connections(pool_size)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .connect_lazy_with(options.application_name("ez").options(LIMITS_MS));
+        Ok(Self { pool })
+    }
+
+    /// Applies every migration that was not applied yet. Several processes may ask at once; one does it.
+    pub async fn migrate(&self) -> Result<(), StoreError> {
+        let doing = "applying migrations";
+        let mut connection = self.pool.acquire().await.doing(doing)?.detach();
+        // A migration may take as long as it takes, and waits for another process that applies them.
+        sqlx::query("set statement_timeout = 0").execute(&mut connection).await.doing(doing)?;
+        sqlx::query("set lock_timeout = 0").execute(&mut connection).await.doing(doing)?;
+        MIGRATOR.run(&mut connection).await.map_err(|error| match error {
+            sqlx::migrate::MigrateError::Execute(source) => StoreError::Unavailable { doing, source },
+            _ => StoreError::Corrupt { what: "the list of applied migrations" },
+        })?;
+        connection.close().await.doing(doing)
+    }
+
+    /// Says whether every migration of this program was applied.
+    pub async fn is_migrated(&self) -> Result<bool, StoreError> {
+        let latest = MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or_default();
+        let there = sqlx::query_scalar!(r#"select to_regclass('_sqlx_migrations') is not null as "there!""#)
+            .fetch_one(&self.pool)
+            .await
+            .doing("looking for the list of migrations")?;
+        if !there {
+            return Ok(false);
+        }
+        let applied: Option<i64> = sqlx::query_scalar("select max(version) from _sqlx_migrations where success")
+            .fetch_one(&self.pool)
+            .await
+            .doing("reading the list of migrations")?;
+        Ok(applied.is_some_and(|version| version >= latest))
+    }
+
+    /// Succeeds when the database answers.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        sqlx::query_scalar!(r#"select 1 as "one!""#).fetch_one(&self.pool).await.doing("asking whether it answers")?;
+        Ok(())
+    }
+
+    /// Begins a transaction. Dropped without a commit, it leaves nothing behind.
+    async fn begin(&self) -> Result<Transaction<'static, Postgres>, StoreError> {
+        self.pool.begin().await.doing("beginning a transaction")
+    }
+}

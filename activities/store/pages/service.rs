@@ -1,0 +1,102 @@
+//! One service in full.
+use super::{InvoiceLine, ServicePage};
+use crate::{
+    Store, StoreError,
+    catalogue::{money, size},
+    fault::{Doing, word},
+};
+use domain::ids::{AccountId, OrderId, ServiceId, SubscriptionId};
+
+/// How many invoices are listed at most.
+const INVOICES_LIMIT: i64 = 24;
+
+impl Store {
+    /// One service of an account; `None` when there is none, or it is another account's, or it was never delivered.
+    pub async fn service_page(
+        &self,
+        service: ServiceId,
+        account: AccountId,
+    ) -> Result<Option<ServicePage>, StoreError> {
+        let row = sqlx::query!(
+            r#"select s.order_id, s.hostname, s.dns_name, s.status, s.subscription_id, p.name as plan_name, p.cores,
+                p.memory_mib, p.disk_gib, i.name as image_name, pr.amount_minor, pr.currency, pr.term,
+                sub.status as subscription_status, sub.phase, sub.period_start, sub.period_end,
+                sub.cancel_at_period_end, sub.destroy_at,
+                s.status <> 'provisioning' and exists (
+                    select 1 from credentials c where c.service_id = s.id and c.sealed_password is not null
+                ) as "password_waiting!"
+               from services s
+               join orders o on o.id = s.order_id
+               join subscriptions sub on sub.id = s.subscription_id
+               join plans p on p.id = o.plan_id
+               join prices pr on pr.id = sub.price_id
+               join images i on i.slug = o.image
+               where s.id = $1 and s.account_id = $2 and s.status <> 'undone'"#,
+            service.0,
+            account.0,
+        )
+        .fetch_optional(&self.pool)
+        .await
+        .doing("reading a service")?;
+        let Some(row) = row else { return Ok(None) };
+        let order = OrderId(row.order_id);
+        let subscription = SubscriptionId(row.subscription_id);
+        let place = self.place(order).await?.filter(|place| place.held);
+        let invoices = self.invoice_lines(&subscription).await?;
+        // The list is newest first, and the oldest unpaid one is the one that is held against the customer.
+        let open_invoice_url = invoices
+            .iter()
+            .rev()
+            .find(|invoice| invoice.status == "open")
+            .and_then(|invoice| invoice.hosted_url.clone());
+        Ok(Some(ServicePage {
+            id: service,
+            order,
+            hostname: row.hostname,
+            dns_name: row.dns_name,
+            status: word(&row.status, "a service's status")?,
+            plan_name: row.plan_name,
+            size: size(row.cores, row.memory_mib, row.disk_gib)?,
+            image_name: row.image_name,
+            money: money(row.amount_minor, &row.currency)?,
+            term: word(&row.term, "a price's term")?,
+            ipv4: place.as_ref().map(|place| place.ipv4),
+            ipv6: place.as_ref().map(|place| place.ipv6),
+            subscription,
+            subscription_status: word(&row.subscription_status, "a subscription's status")?,
+            phase: word(&row.phase, "a subscription's phase")?,
+            period_start: row.period_start,
+            period_end: row.period_end,
+            cancel_at_period_end: row.cancel_at_period_end,
+            destroy_at: row.destroy_at,
+            open_invoice_url,
+            invoices,
+            timeline: self.history(service).await?,
+            password_waiting: row.password_waiting,
+        }))
+    }
+
+    async fn invoice_lines(&self, subscription: &SubscriptionId) -> Result<Vec<InvoiceLine>, StoreError> {
+        let rows = sqlx::query!(
+            "select id, status, amount_due_minor, amount_paid_minor, currency, hosted_url, created_at from invoices
+             where subscription_id = $1 order by created_at desc, id desc limit $2",
+            subscription.0,
+            INVOICES_LIMIT,
+        )
+        .fetch_all(&self.pool)
+        .await
+        .doing("reading invoices")?;
+        rows.into_iter()
+            .map(|row| {
+                Ok(InvoiceLine {
+                    id: row.id,
+                    status: row.status,
+                    amount_due: money(row.amount_due_minor, &row.currency)?,
+                    amount_paid: money(row.amount_paid_minor, &row.currency)?,
+                    hosted_url: row.hosted_url,
+                    created_at: row.created_at,
+                })
+            })
+            .collect()
+    }
+}

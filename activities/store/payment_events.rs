@@ -1,0 +1,216 @@
+//! The Stripe inbox: one row for each event that was told to us, and how far it was driven.
+use crate::{
+    Store, StoreError,
+    fault::{Doing, count},
+};
+use domain::ids::{OrderId, SubscriptionId};
+use sqlx::{PgConnection, postgres::PgListener};
+use time::OffsetDateTime;
+
+/// The envelope of an event. Nothing else of it is kept; the rest is read at Stripe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewPaymentEvent {
+    /// The Stripe id (`evt_…`).
+    pub id: String,
+    /// Stripe's word (`checkout.session.completed`).
+    pub event_type: String,
+    /// The object it is about (`cs_…`, `sub_…`, `in_…`).
+    pub object_id: String,
+    /// Stripe's word for the object (`checkout.session`).
+    pub object_kind: String,
+    /// The order its metadata names.
+    pub order: Option<OrderId>,
+    /// The subscription it names.
+    pub subscription: Option<SubscriptionId>,
+    /// When Stripe made it.
+    pub created_at: OffsetDateTime,
+    /// Whether real money is meant.
+    pub livemode: bool,
+}
+
+/// What the inbox knew about an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PutEvent {
+    /// Nothing; it is stored now.
+    New,
+    /// It was told before.
+    Known {
+        /// Whether it was handled or ignored; one that was not is due again now.
+        handled: bool,
+    },
+}
+
+/// An event to be driven on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PaymentEvent {
+    /// The Stripe id (`evt_…`).
+    pub id: String,
+    /// Stripe's word.
+    pub event_type: String,
+    /// The object it is about.
+    pub object_id: String,
+    /// Stripe's word for the object.
+    pub object_kind: String,
+    /// The order its metadata names.
+    pub order: Option<OrderId>,
+    /// The subscription it names.
+    pub subscription: Option<SubscriptionId>,
+    /// How many tries failed before.
+    pub attempts: u32,
+    /// When it was told to us.
+    pub received_at: OffsetDateTime,
+}
+
+/// The channel on which stored events are announced.
+const CHANNEL: &str = "payment_events";
+
+/// Hears when an event was stored, from any process.
+#[derive(Debug)]
+pub struct PaymentEventListener(PgListener);
+
+impl PaymentEventListener {
+    /// Waits until an event was stored. Returns too when the connection was lost meanwhile, because one may have been
+    /// missed.
+    pub async fn heard(&mut self) -> Result<(), StoreError> {
+        self.0.try_recv().await.doing("listening for payment events")?;
+        Ok(())
+    }
+}
+
+impl Store {
+    /// Stores an event, once. One that was told before and not driven to its end is due again now.
+    pub async fn put_payment_event(&self, event: &NewPaymentEvent) -> Result<PutEvent, StoreError> {
+        let mut tx = self.begin().await?;
+        let row = sqlx::query!(
+            r#"insert into payment_events
+                (id, type, object_id, object_kind, order_id, subscription_id, stripe_created_at, livemode)
+               values ($1, $2, $3, $4, $5, $6, $7, $8)
+               on conflict (id) do update set
+                state = case payment_events.state when 'unclaimed' then 'received' else payment_events.state end,
+                next_attempt_at = now()
+               returning xmax = 0 as "new!", state in ('handled', 'ignored') as "handled!""#,
+            event.id,
+            event.event_type,
+            event.object_id,
+            event.object_kind,
+            event.order.map(|order| order.0),
+            event.subscription.as_ref().map(|subscription| &subscription.0),
+            event.created_at,
+            event.livemode,
+        )
+        .fetch_one(&mut *tx)
+        .await
+        .doing("storing a payment event")?;
+        if !row.handled {
+            announce(&mut tx, &event.id).await?;
+        }
+        tx.commit().await.doing("storing a payment event")?;
+        Ok(if row.new { PutEvent::New } else { PutEvent::Known { handled: row.handled } })
+    }
+
+    /// Events to be driven on, oldest first. For five seconds nobody else gets them; whoever dies meanwhile loses nothing.
+    pub async fn due_payment_events(&self, limit: i64) -> Result<Vec<PaymentEvent>, StoreError> {
+        let rows = sqlx::query!(
+            "update payment_events set next_attempt_at = now() + interval '5 seconds'
+             where id in (
+                select id from payment_events where state = 'received' and next_attempt_at <= now()
+                order by next_attempt_at, received_at limit $1 for no key update skip locked
+             )
+             returning id, type, object_id, object_kind, order_id, subscription_id, attempts, received_at",
+            limit,
+        )
+        .fetch_all(&self.pool)
+        .await
+        .doing("claiming payment events")?;
+        let mut events = rows
+            .into_iter()
+            .map(|row| {
+                Ok(PaymentEvent {
+                    id: row.id,
+                    event_type: row.r#type,
+                    object_id: row.object_id,
+                    object_kind: row.object_kind,
+                    order: row.order_id.map(OrderId),
+                    subscription: row.subscription_id.map(SubscriptionId),
+                    attempts: count(row.attempts, "an event's attempts")?,
+                    received_at: row.received_at,
+                })
+            })
+            .collect::<Result<Vec<_>, StoreError>>()?;
+        events.sort_by_key(|event| event.received_at);
+        Ok(events)
+    }
+
+    /// Notes that a workflow was told of an event.
+    pub async fn payment_event_handled(&self, id: &str) -> Result<(), StoreError> {
+        self.end_event(id, "handled", None).await
+    }
+
+    /// Notes that an event is of a type we do nothing about.
+    pub async fn payment_event_ignored(&self, id: &str) -> Result<(), StoreError> {
+        self.end_event(id, "ignored", None).await
+    }
+
+    /// Notes that no workflow wanted an event; staff see it.
+    pub async fn payment_event_unclaimed(&self, id: &str, why: &str) -> Result<(), StoreError> {
+        self.end_event(id, "unclaimed", Some(why)).await
+    }
+
+    async fn end_event(&self, id: &str, state: &str, why: Option<&str>) -> Result<(), StoreError> {
+        let ended = sqlx::query!(
+            "update payment_events set state = $2, last_error = $3,
+                handled_at = case when state = $2 then handled_at else now() end
+             where id = $1 and (state in ('received', 'unclaimed') or state = $2)",
+            id,
+            state,
+            why,
+        )
+        .execute(&self.pool)
+        .await
+        .doing("ending a payment event")?;
+        // One that another process handled meanwhile stays as it is.
+        if ended.rows_affected() == 1 || self.knows_event(id).await? {
+            Ok(())
+        } else {
+            Err(StoreError::conflict("payment_event_unknown"))
+        }
+    }
+
+    async fn knows_event(&self, id: &str) -> Result<bool, StoreError> {
+        sqlx::query_scalar!(r#"select exists (select 1 from payment_events where id = $1) as "known!""#, id)
+            .fetch_one(&self.pool)
+            .await
+            .doing("reading a payment event")
+    }
+
+    /// Notes that an event could not be driven on. It is due again after a pause that doubles from one second up to five
+    /// minutes.
+    pub async fn payment_event_failed(&self, id: &str, error: &str) -> Result<(), StoreError> {
+        sqlx::query!(
+            "update payment_events set attempts = attempts + 1, last_error = $2,
+                next_attempt_at = now() + least(power(2, least(attempts, 10)), 300) * interval '1 second'
+             where id = $1 and state = 'received'",
+            id,
+            error,
+        )
+        .execute(&self.pool)
+        .await
+        .doing("putting a payment event off")?;
+        Ok(())
+    }
+
+    /// Hears of stored events, over a connection of its own.
+    pub async fn payment_event_listener(&self) -> Result<PaymentEventListener, StoreError> {
+        let mut listener = PgListener::connect_with(&self.pool).await.doing("listening for payment events")?;
+        listener.listen(CHANNEL).await.doing("listening for payment events")?;
+        Ok(PaymentEventListener(listener))
+    }
+}
+
+async fn announce(db: &mut PgConnection, id: &str) -> Result<(), StoreError> {
+    sqlx::query!(r#"select pg_notify($1, $2) as "done: ()""#, CHANNEL, id)
+        .execute(db)
+        .await
+        .doing("announcing a payment event")?;
+    Ok(())
+}

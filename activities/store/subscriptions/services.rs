@@ -1,0 +1,129 @@
+//! The services a subscription pays for, and the changes in their lives.
+use super::ServiceBrief;
+use crate::{
+    Store, StoreError,
+    fault::{Doing, count, word},
+    orders::close::{erase_password, release},
+    timeline::{self, Entry, SYSTEM},
+};
+use domain::{
+    ids::{OrderId, ServiceId, SubscriptionId, Vmid},
+    service::ServiceStatus,
+};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+impl Store {
+    /// The services a subscription pays for that are not expired or undone, oldest first.
+    pub async fn services_of(&self, subscription: &SubscriptionId) -> Result<Vec<ServiceBrief>, StoreError> {
+        let rows = sqlx::query!(
+            "select s.id, s.order_id, s.status, r.node, r.vmid
+             from services s join reservations r on r.order_id = s.order_id
+             where s.subscription_id = $1 and s.status not in ('expired', 'undone')
+             order by s.created_at, s.id",
+            subscription.0,
+        )
+        .fetch_all(&self.pool)
+        .await
+        .doing("reading services")?;
+        rows.into_iter()
+            .map(|row| {
+                Ok(ServiceBrief {
+                    service: ServiceId(row.id),
+                    order: OrderId(row.order_id),
+                    node: row.node,
+                    vmid: Vmid(count(row.vmid, "a machine's number")?),
+                    status: word(&row.status, "a service's status")?,
+                })
+            })
+            .collect()
+    }
+
+    /// Notes a change in the life of a service. The same status again changes nothing. `expired` also returns its
+    /// addresses, its machine's number and its place in the entitlement, and erases a password nobody asked for.
+    ///
+    /// *Errors*: [`StoreError::Conflict`] when there is no such service (`service_unknown`) or its life is over
+    /// (`service_over`).
+    pub async fn change_service(&self, service: ServiceId, status: ServiceStatus) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        let order = sqlx::query_scalar!("select id from orders where service_id = $1 for no key update", service.0)
+            .fetch_optional(&mut *tx)
+            .await
+            .doing("locking an order")?
+            .ok_or_else(|| StoreError::conflict("service_unknown"))?;
+        let order = OrderId(order);
+        let row =
+            sqlx::query!("select status, subscription_id from services where id = $1 for no key update", service.0,)
+                .fetch_optional(&mut *tx)
+                .await
+                .doing("locking a service")?
+                .ok_or_else(|| StoreError::conflict("service_unknown"))?;
+        let before: ServiceStatus = word(&row.status, "a service's status")?;
+        if before == status {
+            return Ok(());
+        }
+        if matches!(before, ServiceStatus::Expired | ServiceStatus::Undone) {
+            return Err(StoreError::conflict("service_over"));
+        }
+        sqlx::query!("update services set status = $2, changed_at = now() where id = $1", service.0, status.as_str(),)
+            .execute(&mut *tx)
+            .await
+            .doing("changing a service")?;
+        if matches!(status, ServiceStatus::Expired | ServiceStatus::Undone) {
+            release(&mut tx, order).await?;
+            erase_password(&mut tx, order).await?;
+            close_unused_entitlement(&mut tx, &row.subscription_id).await?;
+        }
+        let line = line(&mut tx, &row.subscription_id, before, status).await?;
+        let fact = format!("service/{service}/{status}/{}", Uuid::new_v4());
+        timeline::write(&mut tx, Entry { order, actor: SYSTEM, kind: "service", line: &line, fact: &fact }).await?;
+        tx.commit().await.doing("changing a service")
+    }
+}
+
+async fn close_unused_entitlement(db: &mut PgConnection, subscription: &str) -> Result<(), StoreError> {
+    sqlx::query!(
+        "update entitlements set closed_at = now()
+         where subscription_id = $1 and closed_at is null and not exists (
+            select 1 from services s where s.subscription_id = $1 and s.kind = entitlements.kind
+                and s.status not in ('expired', 'undone'))",
+        subscription,
+    )
+    .execute(db)
+    .await
+    .doing("closing an entitlement")?;
+    Ok(())
+}
+
+async fn line(
+    db: &mut PgConnection,
+    subscription: &str,
+    before: ServiceStatus,
+    status: ServiceStatus,
+) -> Result<String, StoreError> {
+    Ok(match status {
+        ServiceStatus::Provisioning => "Your server is being built.".to_owned(),
+        ServiceStatus::Running if before == ServiceStatus::Provisioning => "Your server runs.".to_owned(),
+        ServiceStatus::Running => "Paid: your server was started again.".to_owned(),
+        ServiceStatus::Suspended => suspended(db, subscription).await?,
+        ServiceStatus::Retained => {
+            "The subscription is over: your server was stopped and is kept for a while.".to_owned()
+        }
+        ServiceStatus::Expired => "Your server was destroyed; its addresses and its name were returned.".to_owned(),
+        ServiceStatus::Undone => "Your server was taken back.".to_owned(),
+    })
+}
+
+async fn suspended(db: &mut PgConnection, subscription: &str) -> Result<String, StoreError> {
+    let invoice = sqlx::query_scalar!(
+        "select id from invoices where subscription_id = $1 and status = 'open' order by created_at, id limit 1",
+        subscription,
+    )
+    .fetch_optional(db)
+    .await
+    .doing("reading invoices")?;
+    Ok(invoice.map_or_else(
+        || "Suspended because an invoice is unpaid.".to_owned(),
+        |invoice| format!("Suspended because invoice {invoice} is unpaid."),
+    ))
+}

@@ -1,0 +1,134 @@
+//! Every setting, with its default and what it is for. `docs/configuration.md` is printed from this table.
+use std::fmt::Write;
+
+/// One setting.
+pub(crate) struct Setting {
+    /// Name in the environment.
+    pub(crate) name: &'static str,
+    /// What holds when it is not given; nothing means it must be given, unless it is optional.
+    pub(crate) default: Option<&'static str>,
+    /// Whether it may also be given as `NAME_FILE`, and is never shown.
+    pub(crate) secret: bool,
+    /// Whether leaving it out is fine although it has no default.
+    pub(crate) optional: bool,
+    /// What it is for, in one sentence.
+    pub(crate) help: &'static str,
+}
+
+const fn plain(name: &'static str, default: &'static str, help: &'static str) -> Setting {
+    Setting { name, default: Some(default), secret: false, optional: false, help }
+}
+
+const fn needed(name: &'static str, help: &'static str) -> Setting {
+    Setting { name, default: None, secret: false, optional: false, help }
+}
+
+const fn secret(name: &'static str, help: &'static str) -> Setting {
+    Setting { name, default: None, secret: true, optional: false, help }
+}
+
+const fn optional(name: &'static str, help: &'static str) -> Setting {
+    Setting { name, default: None, secret: false, optional: true, help }
+}
+
+/// Every setting the portal knows.
+pub(crate) const SETTINGS: &[Setting] = &[
+    plain(
+        "EZ_ENVIRONMENT",
+        "development",
+        "`development` or `production`; production refuses to start with unsafe settings",
+    ),
+    needed("SITE_URL", "the address customers see, such as https://portal.example.com"),
+    plain("EZ_WEB_LISTEN", "127.0.0.1:8000", "where `ez serve` listens"),
+    optional("EZ_METRICS_LISTEN", "where Prometheus metrics are served at /metrics; off when not given"),
+    secret(
+        "EZ_SECRET_KEY",
+        "base64 of 32 random bytes; seals SSH keys and one-time passwords, and signs links in letters",
+    ),
+    secret("DATABASE_URL", "PostgreSQL, such as postgres://ez@localhost/ez"),
+    plain("EZ_DATABASE_POOL_SIZE", "10", "connections to PostgreSQL for each process"),
+    plain("TEMPORAL_ADDRESS", "http://127.0.0.1:7233", "Temporal's gRPC address"),
+    plain("TEMPORAL_NAMESPACE", "default", "Temporal namespace"),
+    plain("EZ_TEMPORAL_TASK_QUEUE", "ez", "the task queue that `ez work` serves"),
+    plain("EZ_TEMPORAL_UI_URL", "http://127.0.0.1:8233", "Temporal UI, for links on staff pages"),
+    secret("STRIPE_SECRET_KEY", "Stripe's secret API key (sk_…)"),
+    secret(
+        "STRIPE_WEBHOOK_SECRET",
+        "signing secret of the webhook endpoint (whsec_…); two, separated by a comma, during a rotation",
+    ),
+    plain("EZ_STRIPE_API_URL", "https://api.stripe.com", "Stripe's API address"),
+    plain(
+        "EZ_STRIPE_PAGE_ORIGINS",
+        "https://checkout.stripe.com,https://billing.stripe.com",
+        "origins of Stripe's own pages, which our forms may lead to",
+    ),
+    needed("PROXMOX_URL", "address of the Proxmox VE API, such as https://pve.example.com:8006"),
+    needed("PROXMOX_TOKEN_ID", "API token, user@realm!name"),
+    secret("PROXMOX_TOKEN_SECRET", "the API token's secret"),
+    plain("PROXMOX_VERIFY_SSL", "true", "whether the certificate of Proxmox VE is checked"),
+    optional("PROXMOX_CA_FILE", "PEM file with the certificate authority of Proxmox VE"),
+    needed("EZ_DNS_URL", "address of the PowerDNS HTTP API, such as http://127.0.0.1:8081"),
+    secret("EZ_DNS_API_KEY", "key of the PowerDNS HTTP API"),
+    needed("EZ_DNS_ZONE", "the zone machines are named in, with a final dot"),
+    Setting {
+        name: "EZ_SMTP_URL",
+        default: Some("smtp://127.0.0.1:1025"),
+        secret: true,
+        optional: false,
+        help: "the mail server; smtps:// or ?tls=required for encryption, with user and password if needed",
+    },
+    needed("EZ_MAIL_FROM", "sender of letters, such as Example Hosting <no-reply@example.com>"),
+    needed("EZ_STAFF_EMAIL", "where staff are written to about steps that wait for them"),
+    plain("EZ_POLICY_PAYMENT_WINDOW_SECS", "1800", "how long an order waits for its payment"),
+    plain("EZ_POLICY_CHECKOUT_POLL_SECS", "30", "how often a waiting order asks Stripe by itself"),
+    plain("EZ_POLICY_STEP_PATIENCE_SECS", "900", "how long a step is tried before it waits for staff"),
+    plain(
+        "EZ_POLICY_REMINDERS_SECS",
+        "86400,259200,518400",
+        "when a missing payment is reminded, counted from when it was first seen",
+    ),
+    plain(
+        "EZ_POLICY_SUSPEND_AFTER_SECS",
+        "604800",
+        "when a machine with a missing payment is stopped, counted likewise",
+    ),
+    plain("EZ_POLICY_GRACE_SECS", "1209600", "how long a suspended machine waits for its payment"),
+    plain(
+        "EZ_POLICY_RETENTION_SECS",
+        "1209600",
+        "how long a stopped machine is kept after the end of its subscription",
+    ),
+    plain("EZ_POLICY_RETENTION_WARNING_SECS", "259200", "how long before it is destroyed the customer is warned"),
+    plain(
+        "EZ_POLICY_EXPIRY_WARNING_SECS",
+        "259200",
+        "how long before a period that will not renew the customer is warned",
+    ),
+    plain(
+        "EZ_POLICY_SUBSCRIPTION_POLL_SECS",
+        "86400",
+        "how often a subscription is read at Stripe although nothing was heard",
+    ),
+];
+
+/// The page docs/configuration.md.
+pub(crate) fn page() -> String {
+    let mut page = String::from(
+        "# Configuration\n\n\
+         Printed by `ez configuration`; a test compares. Everything is read from the environment once, at the start, and\n\
+         every fault is reported together. `ez doctor` checks every setting and every connection.\n\n\
+         A secret may also stand in a file: `NAME_FILE` holds its path.\n\n\
+         | setting | default | what it is for |\n|---|---|---|\n",
+    );
+    for setting in SETTINGS {
+        let default = match (setting.default, setting.optional) {
+            (Some(default), _) => format!("`{default}`"),
+            (None, true) => "off".to_owned(),
+            (None, false) => "must be given".to_owned(),
+        };
+        let secret = if setting.secret { " (secret)" } else { "" };
+        // Writing to a String cannot fail.
+        let _ = writeln!(page, "| `{}` | {default} | {}{secret} |", setting.name, setting.help);
+    }
+    page
+}

@@ -1,0 +1,288 @@
+//! Ordering a plan: one form, and one write, which is Temporal's. The order's workflow writes it down and opens the payment
+//! page; here the customer is only sent there.
+use activities::machine::SSH_KEY_PURPOSE;
+use askama::Template;
+use axum::{
+    extract::{Path, Query, State},
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use contract::order::{CheckoutReply, OrderInput};
+use domain::{
+    ids::{OrderId, ServiceId},
+    order::{OrderStatus, hostname},
+    plan::Term,
+};
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+use store::{Image, OrderBrief, Plan, Price, StoreError, User};
+use uuid::Uuid;
+
+use super::{
+    Portal, Shared,
+    engine::EngineRefusal,
+    fields::{Field, Summary},
+    page::{self, Refusal, Shell},
+    posted::Posted,
+    redirect, ssh_key,
+    visitor::Customer,
+};
+
+/// How many orders of one account may wait for their payment at the same time; each of them holds a place.
+const UNPAID_LIMIT: i64 = 5;
+
+/// Why an order was not taken.
+enum CheckoutRefusal {
+    /// As everywhere.
+    Page(Refusal),
+    /// The address is not confirmed.
+    Unverified(Shell, String),
+    /// Nothing is left of this plan.
+    SoldOut(Shell, Plan),
+    /// Too many orders wait for their payment already.
+    ManyUnpaid(Shell),
+    /// Temporal is away; the same form may be sent again.
+    EngineAway(Shell, Box<Form>, EngineRefusal),
+    /// A field has to be corrected.
+    Faulted(Shell, Box<Form>),
+}
+
+impl<T: Into<Refusal>> From<T> for CheckoutRefusal {
+    fn from(fault: T) -> Self {
+        Self::Page(fault.into())
+    }
+}
+
+impl IntoResponse for CheckoutRefusal {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Page(refusal) => refusal.into_response(),
+            Self::Unverified(shell, email) => page::render(StatusCode::FORBIDDEN, &Unverified { shell, email }),
+            Self::SoldOut(shell, plan) => page::render(StatusCode::CONFLICT, &SoldOut { shell, plan }),
+            Self::ManyUnpaid(shell) => page::render(StatusCode::TOO_MANY_REQUESTS, &ManyUnpaid { shell }),
+            Self::EngineAway(shell, form, fault) => {
+                tracing::warn!(fault = page::whole(&fault), "no checkout without Temporal");
+                let mut response = page::render(StatusCode::SERVICE_UNAVAILABLE, &Away { shell, form: *form });
+                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("10"));
+                response
+            }
+            Self::Faulted(shell, form) => {
+                page::render(StatusCode::UNPROCESSABLE_ENTITY, &Checkout { shell, form: *form })
+            }
+        }
+    }
+}
+
+/// The form with everything it shows.
+struct Form {
+    plan: Plan,
+    price: Price,
+    images: Vec<Image>,
+    order: OrderId,
+    hostname: Field,
+    image: Field,
+    ssh_key: Field,
+    term: Term,
+    often: Field,
+}
+
+impl Form {
+    fn summary(&self) -> Summary<'_> {
+        Summary::of([&self.hostname, &self.image, &self.ssh_key, &self.often])
+    }
+}
+
+#[derive(Template)]
+#[template(path = "page/checkout.html")]
+struct Checkout {
+    shell: Shell,
+    form: Form,
+}
+
+#[derive(Template)]
+#[template(path = "page/checkout_away.html")]
+struct Away {
+    shell: Shell,
+    form: Form,
+}
+
+#[derive(Template)]
+#[template(path = "page/sold_out.html")]
+struct SoldOut {
+    shell: Shell,
+    plan: Plan,
+}
+
+#[derive(Template)]
+#[template(path = "page/unverified.html")]
+struct Unverified {
+    shell: Shell,
+    email: String,
+}
+
+#[derive(Template)]
+#[template(path = "page/many_unpaid.html")]
+struct ManyUnpaid {
+    shell: Shell,
+}
+
+/// Which price was chosen.
+#[derive(Deserialize)]
+pub(crate) struct Chosen {
+    #[serde(default)]
+    term: String,
+}
+
+/// The form. The order's id is made here, so that a form sent twice is one order.
+pub(crate) async fn form(
+    State(portal): Shared,
+    Path(slug): Path<String>,
+    Query(chosen): Query<Chosen>,
+    mut customer: Customer,
+) -> Response {
+    let shown = async {
+        let shell = customer.visitor.form_shell("pricing").await?;
+        let (shell, plan) = may_order(&portal, shell, &customer.user, &slug).await?;
+        if plan.free <= 0 {
+            return Err(CheckoutRefusal::SoldOut(shell, plan));
+        }
+        let form = filled(&portal, plan, OrderId(Uuid::new_v4()), &chosen.term).await?;
+        Ok(page::ok(&Checkout { shell, form }))
+    };
+    shown.await.unwrap_or_else(CheckoutRefusal::into_response)
+}
+
+/// Takes the form and leads to the payment page.
+pub(crate) async fn submit(State(portal): Shared, Path(slug): Path<String>, mut posted: Posted) -> Response {
+    let taken = async {
+        let user = posted.user()?;
+        let shell = posted.visitor.form_shell("pricing").await?;
+        let (shell, plan) = may_order(&portal, shell, &user, &slug).await?;
+        let order = posted.text("order").parse::<OrderId>().map_err(|_| Refusal::Unreadable)?;
+        if let Some(known) = portal.store.brief(order).await? {
+            return Ok(way_on(&known, &user)?);
+        }
+        if portal.store.unpaid_orders(user.account).await? >= UNPAID_LIMIT {
+            return Err(CheckoutRefusal::ManyUnpaid(shell));
+        }
+        let mut form = filled(&portal, plan, order, posted.text("term")).await?;
+        let input = checked(&portal, &mut form, &posted, &user)?;
+        let Some(input) = input else { return Err(CheckoutRefusal::Faulted(shell, Box::new(form))) };
+        let reply = match portal.temporal.open_checkout(input).await {
+            Ok(reply) => reply,
+            Err(fault) => return Err(CheckoutRefusal::EngineAway(shell, Box::new(form), fault)),
+        };
+        if reply == CheckoutReply::SoldOut {
+            return Err(CheckoutRefusal::SoldOut(shell, form.plan));
+        }
+        let Some(known) = portal.store.brief(order).await? else {
+            let fault = EngineRefusal::Away { doing: "waiting for the order to be written down", source: None };
+            return Err(CheckoutRefusal::EngineAway(shell, Box::new(form), fault));
+        };
+        Ok(way_on(&known, &user)?)
+    };
+    taken.await.unwrap_or_else(CheckoutRefusal::into_response)
+}
+
+/// Only confirmed addresses may order, and only what is on sale.
+async fn may_order(portal: &Portal, shell: Shell, user: &User, slug: &str) -> Result<(Shell, Plan), CheckoutRefusal> {
+    let plan = portal.store.plan(slug).await?.ok_or(Refusal::NotFound)?;
+    if !user.email_verified {
+        return Err(CheckoutRefusal::Unverified(shell, user.email.clone()));
+    }
+    Ok((shell, plan))
+}
+
+/// The form before anything was typed.
+async fn filled(portal: &Portal, plan: Plan, order: OrderId, term: &str) -> Result<Form, CheckoutRefusal> {
+    let images = portal.store.images().await?;
+    let wanted = term.parse::<Term>().unwrap_or(Term::Monthly);
+    let price = plan.prices.iter().find(|price| price.term == wanted).or(plan.prices.first());
+    let price = price.cloned().ok_or(StoreError::Corrupt { what: "a plan without a price" })?;
+    let first = images.first().map(|image| image.slug.clone()).unwrap_or_default();
+    Ok(Form {
+        order,
+        hostname: Field::new("hostname", "Name of your server", ""),
+        image: Field::new("image", "Operating system", first),
+        ssh_key: Field::new("ssh_key", "SSH public key", ""),
+        term: price.term,
+        often: Field::new("term", "Paid", ""),
+        plan,
+        price,
+        images,
+    })
+}
+
+/// Puts what was typed into the form, with its faults; gives the order when there are none.
+fn checked(portal: &Portal, form: &mut Form, posted: &Posted, user: &User) -> Result<Option<OrderInput>, Refusal> {
+    for field in [&mut form.hostname, &mut form.image, &mut form.ssh_key] {
+        posted.text(field.name).clone_into(&mut field.value);
+    }
+    let label = hostname(&form.hostname.value).map_err(|fault| form.hostname.refuse(fault.to_string()));
+    if !form.images.iter().any(|image| image.slug == form.image.value) {
+        form.image.refuse("Choose one of the operating systems.");
+    }
+    if posted.text("term") != form.term.as_str() {
+        form.often.refuse("This plan is not paid in that way. Look at the price again.");
+    }
+    let key = ssh_key::public_key(&form.ssh_key.value).map_err(|fault| {
+        if fault == ssh_key::SshKeyFault::Private {
+            form.ssh_key.value.clear();
+        }
+        form.ssh_key.refuse(fault.to_string());
+    });
+    let (Ok(hostname), Ok(key), true) = (label, key, form.summary().is_empty()) else { return Ok(None) };
+    let sealed_ssh_key = key
+        .map(|key| portal.keys.seal(SSH_KEY_PURPOSE, key.as_bytes()))
+        .transpose()
+        .map_err(|_| Refusal::Broken("sealing an SSH key"))?;
+    Ok(Some(OrderInput {
+        order: form.order,
+        account: user.account,
+        service: service_of(form.order),
+        plan: form.plan.slug.clone(),
+        term: form.term,
+        currency: form.price.money.currency.as_str().to_owned(),
+        hostname,
+        image: form.image.value.clone(),
+        sealed_ssh_key,
+        policy: portal.settings.policy.clone(),
+    }))
+}
+
+/// The service an order becomes: made of the order's id alone, so that a form sent twice names the same one.
+fn service_of(order: OrderId) -> ServiceId {
+    let mut hash = Sha256::new();
+    hash.update(b"service of order ");
+    hash.update(order.0.as_bytes());
+    let mut bytes = [0; 16];
+    for (byte, hashed) in bytes.iter_mut().zip(hash.finalize()) {
+        *byte = hashed;
+    }
+    ServiceId(uuid::Builder::from_random_bytes(bytes).into_uuid())
+}
+
+/// Where the customer goes with an order that is written down: to the payment page, or to the order's own.
+fn way_on(order: &OrderBrief, user: &User) -> Result<Response, Refusal> {
+    if order.account != user.account {
+        return Err(Refusal::NotFound);
+    }
+    match &order.checkout_url {
+        Some(address) if order.status == OrderStatus::AwaitingPayment => Ok(redirect::see_other(address)),
+        _ => Ok(redirect::see_other(&format!("/dashboard/orders/{}/", order.order))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_always_becomes_the_same_service() {
+        let (one, two) = (OrderId(Uuid::new_v4()), OrderId(Uuid::new_v4()));
+        assert_eq!(service_of(one), service_of(one));
+        assert_ne!(service_of(one), service_of(two));
+        assert_ne!(service_of(one).0, one.0);
+        assert_eq!(service_of(one).0.get_version_num(), 4);
+    }
+}

@@ -1,0 +1,225 @@
+//! Temporal, as far as the pages need it. It connects when it is first asked and again after it was away, so pages are
+//! served whether Temporal is there or not.
+use std::time::Duration;
+
+use contract::{
+    attention::Decision,
+    order::{CheckoutReply, OrderInput, OrderOutcome, wire},
+    search,
+};
+use temporalio_client::{
+    Client, ClientOptions, ConnectionOptions, Url, WorkflowExecuteUpdateOptions, WorkflowIdConflictPolicy,
+    WorkflowIdReusePolicy, WorkflowUpdateWithStartOptions,
+    errors::{WorkflowStartError, WorkflowUpdateError, WorkflowUpdateWithStartError},
+    tonic::{Code, Request, Status},
+};
+use temporalio_common::{
+    HasWorkflowDefinition, UntypedWorkflow, UpdateDefinition, WorkflowDefinition,
+    data_converters::RawValue,
+    protos::temporal::api::workflowservice::v1::GetSystemInfoRequest,
+    search_attributes::{SearchAttributeKey, SearchAttributes},
+};
+use tokio::sync::Mutex;
+
+/// How long a page waits for Temporal.
+const PATIENCE: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// The update every workflow takes a decision of staff through.
+const DECIDE: &str = "decide";
+/// One checkout for one order, however often its form is sent.
+const CHECKOUT_ONCE: &str = "checkout";
+
+const KIND: SearchAttributeKey<String> = SearchAttributeKey::keyword(search::KIND);
+const STAGE: SearchAttributeKey<String> = SearchAttributeKey::keyword(search::STAGE);
+const ACCOUNT: SearchAttributeKey<String> = SearchAttributeKey::keyword(search::ACCOUNT);
+const NEEDS_ATTENTION: SearchAttributeKey<bool> = SearchAttributeKey::bool(search::NEEDS_ATTENTION);
+
+/// Why Temporal did not do what a page asked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum EngineRefusal {
+    /// It did not answer in time or is away. Whether it did what was asked is unknown; asking again is safe.
+    #[error("Temporal is away while {doing}")]
+    Away {
+        /// What we were doing.
+        doing: &'static str,
+        /// Its or the network's words.
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+    /// No such workflow is running any more.
+    #[error("the workflow is not running")]
+    Gone,
+    /// The workflow refused, and says why.
+    #[error("the workflow refused: {0}")]
+    Refused(String),
+}
+
+type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+fn away(doing: &'static str, source: impl Into<Cause>) -> EngineRefusal {
+    EngineRefusal::Away { doing, source: Some(source.into()) }
+}
+
+/// The order workflow as the wire knows it.
+struct OrderWorkflow;
+
+impl WorkflowDefinition for OrderWorkflow {
+    type Input = OrderInput;
+    type Output = OrderOutcome;
+
+    fn name(&self) -> &str {
+        wire::TYPE
+    }
+}
+
+impl HasWorkflowDefinition for OrderWorkflow {
+    type Run = Self;
+}
+
+struct Checkout;
+
+impl UpdateDefinition for Checkout {
+    type Workflow = OrderWorkflow;
+    type Input = OrderInput;
+    type Output = CheckoutReply;
+
+    fn name(&self) -> &str {
+        wire::CHECKOUT
+    }
+}
+
+struct Decide;
+
+impl UpdateDefinition for Decide {
+    type Workflow = UntypedWorkflow;
+    type Input = Decision;
+    type Output = RawValue;
+
+    fn name(&self) -> &str {
+        DECIDE
+    }
+}
+
+/// A connection to Temporal that may not be there yet.
+pub(crate) struct Engine {
+    address: Url,
+    namespace: String,
+    task_queue: String,
+    client: Mutex<Option<Client>>,
+}
+
+impl Engine {
+    /// Remembers where Temporal is; nothing is connected yet.
+    pub(crate) fn new(address: Url, namespace: String, task_queue: String) -> Self {
+        Self { address, namespace, task_queue, client: Mutex::new(None) }
+    }
+
+    async fn client(&self) -> Result<Client, EngineRefusal> {
+        let mut kept = self.client.lock().await;
+        if let Some(client) = kept.as_ref() {
+            return Ok(client.clone());
+        }
+        let connection =
+            ConnectionOptions::new(self.address.clone()).identity("ez serve").connect_timeout(CONNECT_TIMEOUT).build();
+        let options = ClientOptions::new(self.namespace.clone()).build();
+        let client = tokio::time::timeout(PATIENCE, Client::connect(connection, options))
+            .await
+            .map_err(|late| away("connecting", late))?
+            .map_err(|fault| away("connecting", fault))?;
+        *kept = Some(client.clone());
+        Ok(client)
+    }
+
+    /// A connection that lost its server is made anew at the next call.
+    async fn forget(&self) {
+        *self.client.lock().await = None;
+    }
+
+    async fn within<T>(
+        &self,
+        doing: &'static str,
+        call: impl Future<Output = Result<T, EngineRefusal>>,
+    ) -> Result<T, EngineRefusal> {
+        let answer = tokio::time::timeout(PATIENCE, call).await.unwrap_or_else(|late| Err(away(doing, late)));
+        if matches!(answer, Err(EngineRefusal::Away { .. })) {
+            self.forget().await;
+        }
+        answer
+    }
+
+    /// Says whether Temporal answers.
+    ///
+    /// *Errors*: [`EngineRefusal::Away`], after at most five seconds.
+    pub(crate) async fn ping(&self) -> Result<(), EngineRefusal> {
+        let client = self.client().await?;
+        self.within("asking how it is", async {
+            let mut service = client.connection().workflow_service();
+            let asked = service.get_system_info(Request::new(GetSystemInfoRequest {})).await;
+            asked.map(drop).map_err(|status| away("asking how it is", status))
+        })
+        .await
+    }
+
+    /// Starts an order's workflow, or finds it running, and waits until its payment page is open or cannot be.
+    ///
+    /// *Idempotence*: the same order again gives the same answer; an order that has ended says so.
+    pub(crate) async fn open_checkout(&self, input: OrderInput) -> Result<CheckoutReply, EngineRefusal> {
+        let client = self.client().await?;
+        let attributes = SearchAttributes::new([
+            KIND.value_set(wire::TYPE.to_owned()),
+            STAGE.value_set("reserve".to_owned()),
+            ACCOUNT.value_set(input.account.to_string()),
+            NEEDS_ATTENTION.value_set(false),
+        ]);
+        let id = input.order.workflow_id();
+        let options = WorkflowUpdateWithStartOptions::new(&self.task_queue, id, WorkflowIdConflictPolicy::UseExisting)
+            .id_reuse_policy(WorkflowIdReusePolicy::RejectDuplicate)
+            .search_attributes(attributes)
+            .update_id(CHECKOUT_ONCE)
+            .build();
+        self.within("opening a checkout", async {
+            let asked =
+                client.execute_update_with_start_workflow(OrderWorkflow, input.clone(), Checkout, input, options).await;
+            asked.or_else(checkout_refusal)
+        })
+        .await
+    }
+
+    /// Tells a waiting workflow what staff decided.
+    ///
+    /// *Idempotence*: a decision about a step that no longer waits is refused by the workflow.
+    pub(crate) async fn decide(&self, workflow_id: &str, decision: Decision) -> Result<(), EngineRefusal> {
+        let client = self.client().await?;
+        let handle = client.get_workflow_handle::<UntypedWorkflow>(workflow_id);
+        self.within("handing over a decision", async {
+            let options = WorkflowExecuteUpdateOptions::default();
+            handle.execute_update(Decide, decision, options).await.map(drop).map_err(update_refusal)
+        })
+        .await
+    }
+}
+
+/// An order whose workflow has ended is past its payment page.
+fn checkout_refusal(fault: WorkflowUpdateWithStartError) -> Result<CheckoutReply, EngineRefusal> {
+    match fault {
+        WorkflowUpdateWithStartError::Start(WorkflowStartError::AlreadyStarted { .. }) => Ok(CheckoutReply::Closed),
+        WorkflowUpdateWithStartError::Update(fault) => match update_refusal(fault) {
+            EngineRefusal::Gone => Ok(CheckoutReply::Closed),
+            other => Err(other),
+        },
+        other => Err(away("opening a checkout", other)),
+    }
+}
+
+fn update_refusal(fault: WorkflowUpdateError) -> EngineRefusal {
+    match fault {
+        WorkflowUpdateError::NotFound(_) => EngineRefusal::Gone,
+        WorkflowUpdateError::Failed(failure) => EngineRefusal::Refused(failure.message),
+        WorkflowUpdateError::Rpc(status) if is_gone(&status) => EngineRefusal::Gone,
+        other => away("updating a workflow", other),
+    }
+}
+
+fn is_gone(status: &Status) -> bool {
+    status.code() == Code::NotFound
+}

@@ -1,0 +1,50 @@
+//! The front page, who we are, and what robots may read.
+use askama::Template;
+use axum::{
+    extract::State,
+    http::header,
+    response::{IntoResponse, Response},
+};
+use store::Plan;
+
+use super::{
+    Shared,
+    page::{Refusal, Shell, ok},
+    visitor::Visitor,
+};
+
+#[derive(Template)]
+#[template(path = "page/home.html")]
+struct Home {
+    shell: Shell,
+    plans: Vec<Plan>,
+}
+
+/// The front page, with the plans on it.
+pub(crate) async fn front(State(portal): Shared, visitor: Option<Visitor>) -> Result<Response, Refusal> {
+    let plans = portal.store.plans().await?;
+    Ok(ok(&Home { shell: shell(visitor.as_ref(), "home"), plans }))
+}
+
+#[derive(Template)]
+#[template(path = "page/about.html")]
+struct About {
+    shell: Shell,
+}
+
+/// Who we are and how to reach us; needs no database.
+pub(crate) async fn about(visitor: Option<Visitor>) -> Response {
+    ok(&About { shell: shell(visitor.as_ref(), "about") })
+}
+
+/// Which pages are of no use to a search engine.
+pub(crate) async fn robots() -> Response {
+    const TEXT: &str = "User-agent: *\nDisallow: /accounts/\nDisallow: /billing/\nDisallow: /dashboard/\nDisallow: /staff/\n\
+        Disallow: /webhooks/\n";
+    ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], TEXT).into_response()
+}
+
+/// The frame for a page that is shown to anybody.
+pub(crate) fn shell(visitor: Option<&Visitor>, here: &'static str) -> Shell {
+    visitor.map_or_else(|| Shell { here, ..Shell::default() }, |visitor| visitor.shell(here))
+}

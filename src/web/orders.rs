@@ -1,0 +1,240 @@
+//! One order, step by step: as a page that can be reloaded, and as a stream of the same page's middle part.
+use std::{
+    convert::Infallible,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
+
+use askama::Template;
+use axum::{
+    extract::{Path, State},
+    http::StatusCode,
+    response::{
+        IntoResponse, Response,
+        sse::{Event, KeepAlive, Sse},
+    },
+};
+use domain::{
+    ids::OrderId,
+    order::{OrderStatus, StepState},
+};
+use futures::stream::{self, Stream};
+use store::{OrderPage, StepLine, Store, StoreError, User};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
+
+use super::{
+    Portal, Shared,
+    page::{self, Refusal, Shell},
+    visitor::Customer,
+    words,
+};
+
+/// How often a stream looks into the database.
+const LOOK_EVERY: Duration = Duration::from_millis(700);
+/// How long one stream lives; the browser opens the next one by itself.
+const STREAM_LIFE: Duration = Duration::from_mins(10);
+/// How many streams one process serves.
+const STREAM_LIMIT: usize = 300;
+
+static STREAMS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(STREAM_LIMIT)));
+
+#[derive(Template)]
+#[template(path = "page/order.html")]
+struct Whole {
+    shell: Shell,
+    order: OrderPage,
+    live: bool,
+}
+
+#[derive(Template)]
+#[template(path = "part/progress.html")]
+struct Progress<'a> {
+    order: &'a OrderPage,
+}
+
+/// Whether anything about the order can still change.
+fn is_moving(status: OrderStatus) -> bool {
+    matches!(status, OrderStatus::AwaitingPayment | OrderStatus::Provisioning)
+}
+
+/// The page.
+pub(crate) async fn look(
+    State(portal): Shared,
+    customer: Customer,
+    Path(id): Path<String>,
+) -> Result<Response, Refusal> {
+    let order = id.parse().map_err(|_| Refusal::NotFound)?;
+    let order = seen_by(&portal.store, &customer.user, order).await?.ok_or(Refusal::NotFound)?;
+    let live = is_moving(order.status);
+    Ok(page::ok(&Whole { shell: customer.visitor.shell("dashboard"), order, live }))
+}
+
+/// The order as this person may see it: their own account's, and for staff anybody's.
+async fn seen_by(store: &Store, reader: &User, order: OrderId) -> Result<Option<OrderPage>, StoreError> {
+    match store.order_page(order, reader.account).await? {
+        None if reader.is_staff => store.order_page_for_staff(order).await,
+        page => Ok(page),
+    }
+}
+
+/// The stream: the middle of the page whenever it changed, then `finished`.
+pub(crate) async fn events(
+    State(portal): Shared,
+    customer: Customer,
+    Path(id): Path<String>,
+) -> Result<Response, Refusal> {
+    let order: OrderId = id.parse().map_err(|_| Refusal::NotFound)?;
+    seen_by(&portal.store, &customer.user, order).await?.ok_or(Refusal::NotFound)?;
+    let Ok(place) = Arc::clone(&STREAMS).try_acquire_owned() else {
+        return Ok(page::error(StatusCode::SERVICE_UNAVAILABLE));
+    };
+    let watch = Watch {
+        portal,
+        order,
+        reader: customer.user,
+        shown: String::new(),
+        ends: Instant::now() + STREAM_LIFE,
+        said: None,
+        last: false,
+        _place: place,
+    };
+    Ok(Sse::new(watch.stream()).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))).into_response())
+}
+
+struct Watch {
+    portal: Arc<Portal>,
+    order: OrderId,
+    reader: User,
+    shown: String,
+    ends: Instant,
+    said: Option<String>,
+    last: bool,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Watch {
+    fn stream(self) -> impl Stream<Item = Result<Event, Infallible>> {
+        stream::unfold(self, |mut watch| async move {
+            let event = watch.next().await?;
+            Some((Ok(event), watch))
+        })
+    }
+
+    /// Waits until the page's middle reads differently; nothing when the stream is over.
+    async fn next(&mut self) -> Option<Event> {
+        if self.last {
+            return None;
+        }
+        if let Some(said) = self.said.take() {
+            return Some(Event::default().event("said").data(said));
+        }
+        while Instant::now() < self.ends {
+            match self.read().await {
+                Ok(Some(order)) => {
+                    let text = fragment(&order)?;
+                    if text != self.shown {
+                        self.shown.clone_from(&text);
+                        self.said = Some(spoken(&order));
+                        return Some(Event::default().event("progress").data(text));
+                    }
+                    if !is_moving(order.status) {
+                        self.last = true;
+                        return Some(Event::default().event("finished").data("over"));
+                    }
+                }
+                Ok(None) => return None,
+                Err(fault) => tracing::warn!(fault = page::whole(&fault), "an order could not be read for its stream"),
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        None
+    }
+
+    async fn read(&self) -> Result<Option<OrderPage>, StoreError> {
+        seen_by(&self.portal.store, &self.reader, self.order).await
+    }
+}
+
+/// One sentence for those who hear the page instead of seeing it.
+fn spoken(order: &OrderPage) -> String {
+    let state = words::order(&order.status).word;
+    let moving = |line: &&StepLine| matches!(line.state, StepState::Running | StepState::Delayed);
+    match order.steps.iter().find(moving) {
+        Some(line) => format!("{state}. {}: {}.", line.step.title(), words::step(&line.state).word),
+        None => format!("{state}."),
+    }
+}
+
+/// The middle of the page.
+fn fragment(order: &OrderPage) -> Option<String> {
+    Progress { order }.render().map_err(|fault| tracing::error!(%fault, "a stream could not be rendered")).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::{
+        ids::ServiceId,
+        order::Step,
+        plan::{MachineSize, Term},
+    };
+    use time::macros::datetime;
+    use uuid::Uuid;
+
+    fn order(status: OrderStatus, delayed: bool) -> OrderPage {
+        let line = |step, state| StepLine { step, state, started_at: None, finished_at: None };
+        let state = if delayed { StepState::Delayed } else { StepState::Running };
+        OrderPage {
+            id: OrderId(Uuid::nil()),
+            service: ServiceId(Uuid::nil()),
+            service_status: None,
+            hostname: "web-1".to_owned(),
+            dns_name: None,
+            plan_name: "Small".to_owned(),
+            plan_slug: "small".to_owned(),
+            size: MachineSize { cores: 1, memory_mib: 1024, disk_gib: 20 },
+            image_name: "Debian <13>".to_owned(),
+            money: domain::money::Money { amount_minor: 500, currency: "eur".parse().unwrap() },
+            term: Term::Monthly,
+            status,
+            reason: None,
+            created_at: datetime!(2026-01-01 00:00 UTC),
+            paid_at: None,
+            delivered_at: None,
+            closed_at: None,
+            checkout_url: None,
+            steps: vec![line(Step::Reserve, StepState::Done), line(Step::Clone, state)],
+            timeline: Vec::new(),
+            attention: delayed,
+        }
+    }
+
+    #[test]
+    fn the_stream_shows_each_step_with_its_state_in_words() {
+        let text = fragment(&order(OrderStatus::Provisioning, false)).unwrap();
+        assert!(text.contains("Reserve a place") && text.contains("Done"), "{text}");
+        assert!(text.contains("Copy the operating system") && text.contains("In progress"), "{text}");
+        assert!(!text.contains("we are on it"), "{text}");
+        assert!(!text.contains("<html"), "{text}");
+    }
+
+    #[test]
+    fn a_delay_is_admitted() {
+        let text = fragment(&order(OrderStatus::Provisioning, true)).unwrap();
+        assert!(text.contains("Delayed") && text.contains("we are on it"), "{text}");
+        assert_eq!(
+            spoken(&order(OrderStatus::Provisioning, true)),
+            "Being set up. Copy the operating system: Delayed."
+        );
+        assert_eq!(spoken(&order(OrderStatus::Delivered, false)).split('.').next(), Some("Delivered"));
+    }
+
+    #[test]
+    fn only_open_orders_are_watched() {
+        let moving = OrderStatus::ALL.iter().copied().filter(|status| is_moving(*status)).collect::<Vec<_>>();
+        assert_eq!(moving, [OrderStatus::AwaitingPayment, OrderStatus::Provisioning]);
+    }
+}

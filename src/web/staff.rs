@@ -1,0 +1,176 @@
+//! What waits for a person, and everything else that goes on. For everybody else these pages do not exist.
+use askama::Template;
+use axum::{
+    extract::{Path, State},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use contract::attention::{Decision, Verdict};
+use domain::{
+    ids::{OrderId, SubscriptionId},
+    order::Step,
+};
+use store::StaffOverview;
+
+use super::{
+    Portal, Shared, WebSettings,
+    engine::EngineRefusal,
+    page::{self, Refusal, Shell},
+    posted::Posted,
+    redirect,
+    visitor::Staff,
+};
+
+/// The longest reason or result, in characters.
+const LONGEST_TEXT: usize = 500;
+
+/// Why a decision was not handed over.
+enum StaffRefusal {
+    /// As everywhere.
+    Page(Refusal),
+    /// The form says too little; what is missing stands beside its field.
+    Faulted(Box<Shell>, Fault),
+    /// The workflow refused or is away.
+    Engine(Box<Shell>, EngineRefusal),
+}
+
+impl<T: Into<Refusal>> From<T> for StaffRefusal {
+    fn from(fault: T) -> Self {
+        Self::Page(fault.into())
+    }
+}
+
+impl StaffRefusal {
+    async fn answer(self, portal: &Portal) -> Response {
+        let (status, shell, fault) = match self {
+            Self::Page(refusal) => return refusal.into_response(),
+            Self::Faulted(shell, fault) => (StatusCode::UNPROCESSABLE_ENTITY, shell, fault),
+            Self::Engine(shell, fault) => {
+                tracing::warn!(fault = page::whole(&fault), "a decision was not taken");
+                let (status, text) = match fault {
+                    EngineRefusal::Gone => (StatusCode::CONFLICT, "This workflow is not running any more.".to_owned()),
+                    EngineRefusal::Refused(why) => (StatusCode::CONFLICT, format!("The workflow refused: {why}")),
+                    EngineRefusal::Away { .. } => (
+                        StatusCode::SERVICE_UNAVAILABLE,
+                        "Temporal did not answer. Look whether the step still waits, then try again.".to_owned(),
+                    ),
+                };
+                (status, shell, Fault { text, ..Fault::default() })
+            }
+        };
+        match overview_page(portal, *shell, fault).await {
+            Ok(whole) => page::render(status, &whole),
+            Err(refusal) => refusal.into_response(),
+        }
+    }
+}
+
+/// What is wrong with one of the forms, and what was typed into it.
+#[derive(Default)]
+struct Fault {
+    workflow_id: String,
+    field: &'static str,
+    text: String,
+    reason: String,
+    result: String,
+}
+
+impl Fault {
+    /// Whether it is about this field of this workflow's form.
+    fn is_at(&self, workflow_id: &str, field: &str) -> bool {
+        !self.text.is_empty() && self.workflow_id == workflow_id && self.field == field
+    }
+
+    /// What was typed into this workflow's form.
+    fn typed<'a>(&'a self, workflow_id: &str, text: &'a str) -> &'a str {
+        if self.workflow_id == workflow_id { text } else { "" }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "page/staff.html")]
+struct Overview<'a> {
+    shell: Shell,
+    board: StaffOverview,
+    settings: &'a WebSettings,
+    fault: Fault,
+}
+
+impl Overview<'_> {
+    /// Where an operator sees a workflow.
+    fn workflow(&self, id: &str) -> String {
+        workflow_address(self.settings, id)
+    }
+
+    /// Where an operator sees an order's workflow.
+    fn of_order(&self, order: &OrderId) -> String {
+        self.workflow(&order.workflow_id())
+    }
+
+    /// Where an operator sees a subscription's workflow.
+    fn of_subscription(&self, subscription: &SubscriptionId) -> String {
+        self.workflow(&subscription.workflow_id())
+    }
+
+    /// Where an operator sees the workflow that sends a letter.
+    fn letter(&self, occasion: &str) -> String {
+        workflow_address(self.settings, &format!("letter-{occasion}"))
+    }
+}
+
+fn workflow_address(settings: &WebSettings, id: &str) -> String {
+    let id: String = url::form_urlencoded::byte_serialize(id.as_bytes()).collect();
+    format!("{}/namespaces/{}/workflows/{id}", settings.temporal_ui_url, settings.temporal_namespace)
+}
+
+async fn overview_page(portal: &Portal, shell: Shell, fault: Fault) -> Result<Overview<'_>, Refusal> {
+    let board = portal.store.staff_overview().await?;
+    Ok(Overview { shell, board, settings: &portal.settings, fault })
+}
+
+/// The page.
+pub(crate) async fn overview(State(portal): Shared, mut staff: Staff) -> Result<Response, Refusal> {
+    let shell = staff.visitor.form_shell("staff").await?;
+    tracing::debug!(user = %staff.user.id, "staff page");
+    Ok(page::ok(&overview_page(&portal, shell, Fault::default()).await?))
+}
+
+/// Hands a decision to the workflow that waits for it; the workflow records who and why.
+pub(crate) async fn decide(State(portal): Shared, Path(workflow_id): Path<String>, posted: Posted) -> Response {
+    match decided(&portal, &workflow_id, posted).await {
+        Ok(response) => response,
+        Err(refusal) => refusal.answer(&portal).await,
+    }
+}
+
+async fn decided(portal: &Portal, workflow_id: &str, mut posted: Posted) -> Result<Response, StaffRefusal> {
+    let user = posted.visitor.user.clone().filter(|user| user.is_staff).ok_or(Refusal::NotFound)?;
+    let shell = Box::new(posted.visitor.form_shell("staff").await?);
+    let step: Step = posted.text("step").parse().map_err(|_| Refusal::Unreadable)?;
+    let fault = |field, text: &str| Fault {
+        workflow_id: workflow_id.to_owned(),
+        field,
+        text: text.to_owned(),
+        reason: posted.text("reason").to_owned(),
+        result: posted.text("result").to_owned(),
+    };
+    let verdict = match posted.text("verdict") {
+        "retry" => Verdict::Retry,
+        "skip" => Verdict::Skip { result: Some(posted.text("result").to_owned()).filter(|text| !text.is_empty()) },
+        "abandon" => Verdict::Abandon,
+        _ => return Err(StaffRefusal::Faulted(shell, fault("verdict", "Choose what to do."))),
+    };
+    let reason = posted.text("reason").to_owned();
+    if reason.is_empty() && verdict != Verdict::Retry {
+        return Err(StaffRefusal::Faulted(shell, fault("reason", "Write down why.")));
+    }
+    if [posted.text("reason"), posted.text("result")].iter().any(|text| text.chars().count() > LONGEST_TEXT) {
+        return Err(StaffRefusal::Faulted(shell, fault("reason", "Use at most 500 characters.")));
+    }
+    let occurrence = posted.text("occurrence").parse().ok();
+    let decision = Decision { step, occurrence, verdict, by: user.id.to_string(), reason };
+    match portal.temporal.decide(workflow_id, decision).await {
+        Ok(()) => Ok(redirect::see_other("/staff/")),
+        Err(fault) => Err(StaffRefusal::Engine(shell, fault)),
+    }
+}

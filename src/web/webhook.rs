@@ -1,0 +1,123 @@
+//! What Stripe reports. The door verifies the signature, keeps the envelope, and answers; whatever follows from it is
+//! decided by the workflow that is told.
+use activities::payment::stripe::webhook::{Envelope, verify};
+use axum::{
+    body::Bytes,
+    extract::{State, rejection::BytesRejection},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use domain::ids::{OrderId, SubscriptionId};
+use store::{NewPaymentEvent, PutEvent, StoreError};
+use time::OffsetDateTime;
+
+use super::{Portal, Shared, page};
+
+/// Why an event was not taken. Stripe tries again for three days after anything but a 2xx.
+enum WebhookRefusal {
+    /// The body is larger than we take.
+    TooLarge,
+    /// The body was cut off.
+    Unreadable,
+    /// It is not from Stripe, or not from now; nothing is stored.
+    Unsigned(String),
+    /// It is signed, but not an event.
+    NotAnEvent,
+    /// It could not be stored, so Stripe has to try again.
+    StoreAway(StoreError),
+}
+
+impl IntoResponse for WebhookRefusal {
+    fn into_response(self) -> Response {
+        let (status, text) = match self {
+            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too large\n"),
+            Self::Unreadable => (StatusCode::BAD_REQUEST, "unreadable\n"),
+            Self::Unsigned(fault) => {
+                tracing::warn!(fault, "a webhook was refused");
+                (StatusCode::BAD_REQUEST, "signature refused\n")
+            }
+            Self::NotAnEvent => {
+                tracing::error!("a signed webhook is not an event");
+                (StatusCode::BAD_REQUEST, "not an event\n")
+            }
+            Self::StoreAway(fault) => {
+                tracing::error!(fault = page::whole(&fault), "a webhook could not be stored");
+                (StatusCode::SERVICE_UNAVAILABLE, "try again\n")
+            }
+        };
+        let mut response = (status, text).into_response();
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("10"));
+        }
+        response
+    }
+}
+
+/// Takes one event. The same event again is stored once; one that was not driven to its end yet is due again.
+pub(crate) async fn receive(
+    State(portal): Shared,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
+    match received(&portal, &headers, body).await {
+        Ok(()) => (StatusCode::OK, "ok\n").into_response(),
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+async fn received(
+    portal: &Portal,
+    headers: &HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<(), WebhookRefusal> {
+    let body = body.map_err(|fault| match fault.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => WebhookRefusal::TooLarge,
+        _ => WebhookRefusal::Unreadable,
+    })?;
+    let signature = headers.get("stripe-signature").and_then(|value| value.to_str().ok());
+    let now = OffsetDateTime::now_utc().unix_timestamp();
+    verify(signature, &body, &portal.settings.webhook_secrets, now)
+        .map_err(|fault| WebhookRefusal::Unsigned(fault.to_string()))?;
+    let event = envelope(&body)?;
+    match portal.store.put_payment_event(&event).await.map_err(WebhookRefusal::StoreAway)? {
+        PutEvent::New => tracing::info!(event = event.id, kind = event.event_type, "an event was stored"),
+        PutEvent::Known { handled } => tracing::info!(event = event.id, handled, "an event was told again"),
+    }
+    Ok(())
+}
+
+fn envelope(body: &[u8]) -> Result<NewPaymentEvent, WebhookRefusal> {
+    let read = Envelope::read(body).map_err(|_| WebhookRefusal::NotAnEvent)?;
+    let created_at = OffsetDateTime::from_unix_timestamp(read.created).map_err(|_| WebhookRefusal::NotAnEvent)?;
+    Ok(NewPaymentEvent {
+        id: read.id,
+        event_type: read.kind,
+        object_id: read.object_id,
+        object_kind: read.object_kind,
+        order: read.order.map(OrderId),
+        subscription: read.subscription.map(SubscriptionId),
+        created_at,
+        livemode: read.livemode,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_envelope_of_an_event_is_kept() {
+        let body = br#"{"id":"evt_1","type":"invoice.paid","created":1767225600,"livemode":false,
+            "data":{"object":{"id":"in_1","object":"invoice","subscription":"sub_1","customer_email":"ann@example.com"}}}"#;
+        let Ok(event) = envelope(body) else { panic!("an event is refused") };
+        assert_eq!((event.id.as_str(), event.event_type.as_str()), ("evt_1", "invoice.paid"));
+        assert_eq!(event.subscription, Some(SubscriptionId("sub_1".to_owned())));
+        assert!(!format!("{event:?}").contains("ann@"));
+    }
+
+    #[test]
+    fn what_is_no_event_is_refused() {
+        assert!(envelope(b"[]").is_err());
+        assert!(envelope(br#"{"id":"evt_1","type":"x","created":9223372036854775807,"data":{"object":{}}}"#).is_err());
+    }
+}

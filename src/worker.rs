@@ -1,0 +1,61 @@
+//! `ez work`: lends its hands to Temporal until it is told to stop.
+use std::{thread, time::Duration};
+
+use anyhow::{Context, anyhow};
+use temporalio_client::Client;
+use temporalio_sdk::{
+    Runtime, Worker, WorkerOptions,
+    runtime::{PollerBehavior, RuntimeOptions},
+};
+use tokio_util::sync::CancellationToken;
+use workflows::{letter::Letter, order::Order, subscription::Subscription};
+
+use crate::wiring::Hands;
+
+/// How long running activities may go on after the stop was asked for.
+const GRACE: Duration = Duration::from_secs(10);
+/// How long a workflow waits for the worker it last ran on before any other may take it.
+const STICKY_WAIT: Duration = Duration::from_secs(1);
+/// How many long polls wait for work of each kind.
+const POLLERS: usize = 5;
+
+/// Registers every workflow and activity, and runs until `stop`.
+///
+/// *Errors*: the worker could not be made, or ended by itself.
+pub(crate) async fn run(client: Client, task_queue: &str, hands: Hands, stop: CancellationToken) -> anyhow::Result<()> {
+    let runtime = Runtime::from_current_tokio(RuntimeOptions::default()).context("making the Temporal runtime")?;
+    let options = WorkerOptions::new(task_queue)
+        .register_workflow::<Order>()?
+        .register_workflow::<Subscription>()?
+        .register_workflow::<Letter>()?
+        .register_activities(hands.ledger)
+        .register_activities(hands.payment)
+        .register_activities(hands.machine)
+        .register_activities(hands.name)
+        .register_activities(hands.mail)
+        .graceful_shutdown_period(GRACE)
+        .sticky_queue_schedule_to_start_timeout(STICKY_WAIT)
+        .workflow_task_poller_behavior(PollerBehavior::SimpleMaximum(POLLERS))
+        .activity_task_poller_behavior(PollerBehavior::SimpleMaximum(POLLERS))
+        .build();
+    let mut worker = Worker::new(&runtime, client, options).context("making the worker")?;
+    let shut_down = worker.shutdown_handle();
+    let (done, ended) = tokio::sync::oneshot::channel();
+    let handle = tokio::runtime::Handle::current();
+    // A worker's future stays on one thread, so it gets one of its own.
+    let thread = thread::Builder::new().name("temporal-worker".to_owned()).spawn(move || {
+        let result = handle.block_on(worker.run()).map_err(|fault| anyhow!("{fault}"));
+        let _ = done.send(result);
+    })?;
+    tracing::info!(task_queue, "working");
+    let mut ended = ended;
+    let result = tokio::select! {
+        result = &mut ended => result,
+        () = stop.cancelled() => {
+            shut_down();
+            ended.await
+        }
+    };
+    let _ = thread.join();
+    result.context("the worker's thread ended without a word")?
+}

@@ -1,0 +1,77 @@
+//! Temporal's development server with its UI, tuned so that a step costs milliseconds and a short timer is exact.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use nix::sys::signal::Signal;
+use temporalio_client::{Client, ClientOptions, Connection, ConnectionOptions, WorkflowCountOptions};
+use url::Url;
+
+use crate::place::Place;
+use crate::ports::free_port;
+use crate::process::{Launch, Running};
+use crate::tools::tool;
+
+const READY_LIMIT: Duration = Duration::from_secs(30);
+const CONNECT_LIMIT: Duration = Duration::from_secs(2);
+/// The namespace every house uses.
+pub(crate) const NAMESPACE: &str = "default";
+
+/// The defaults poll 20 times a second and round short timers up to one second; four partitions and the long poll's
+/// expiry stall a run now and then for seconds.
+const TUNING: [&str; 7] = [
+    "history.transferProcessorMaxPollRPS=1000",
+    "history.timerProcessorMaxPollRPS=1000",
+    "history.visibilityProcessorMaxPollRPS=1000",
+    "history.timerProcessorMaxTimeShift=\"20ms\"",
+    "history.longPollExpirationInterval=\"2s\"",
+    "matching.numTaskqueueReadPartitions=1",
+    "matching.numTaskqueueWritePartitions=1",
+];
+const SEARCH_ATTRIBUTES: [&str; 4] =
+    ["EzStage=Keyword", "EzKind=Keyword", "EzAccount=Keyword", "EzNeedsAttention=Bool"];
+
+/// A running Temporal server.
+#[derive(Debug)]
+pub(crate) struct Temporal {
+    pub(crate) address: Url,
+    pub(crate) ui: Url,
+    server: Running,
+}
+
+impl Temporal {
+    pub(crate) async fn start(place: &Place) -> Result<Self> {
+        let program = tool("temporal", "tests/house/install-tools demo")?;
+        let (port, ui_port) = (free_port()?, free_port()?);
+        let launch = Launch::new("temporal", program)
+            .args(["server", "start-dev", "--ip", "127.0.0.1", "--log-level", "warn"])
+            .args(["--port", &port.to_string(), "--ui-port", &ui_port.to_string()])
+            .args(["--http-port", &free_port()?.to_string(), "--metrics-port", &free_port()?.to_string()])
+            .args(["--db-filename".as_ref(), place.data().join("temporal.db").as_os_str()])
+            .args(["--sqlite-pragma", "journal_mode=wal", "--sqlite-pragma", "synchronous=normal"])
+            .args(TUNING.iter().flat_map(|value| ["--dynamic-config-value", value]))
+            .args(SEARCH_ATTRIBUTES.iter().flat_map(|attribute| ["--search-attribute", attribute]));
+        let mut server = launch.start(&place.logs())?;
+        let address: Url = format!("http://127.0.0.1:{port}").parse()?;
+        server.wait_until(READY_LIMIT, || knows_our_attributes(address.clone())).await?;
+        let ui = format!("http://127.0.0.1:{ui_port}").parse()?;
+        Ok(Self { address, ui, server })
+    }
+
+    pub(crate) async fn stop(self) -> Result<()> {
+        self.server.stop(Signal::SIGTERM).await
+    }
+}
+
+/// A client of the server at `address`.
+pub(crate) async fn connect(address: &Url) -> Result<Client> {
+    let options = ConnectionOptions::new(address.clone()).identity("house").connect_timeout(CONNECT_LIMIT).build();
+    let connection = Connection::connect(options).await.context("connect to Temporal")?;
+    Ok(Client::new(connection, ClientOptions::new(NAMESPACE).build())?)
+}
+
+/// A workflow start that names a search attribute the server does not know yet fails for good: wait until it does.
+async fn knows_our_attributes(address: Url) -> bool {
+    let Ok(Ok(client)) = tokio::time::timeout(CONNECT_LIMIT, connect(&address)).await else { return false };
+    client.count_workflows("EzNeedsAttention = true", WorkflowCountOptions::default()).await.is_ok()
+}

@@ -1,0 +1,32 @@
+//! The house: everything the portal needs, started for real on free ports, for `make demo`, `make dev` and the tests alike.
+//!
+//! An [`Engine`] holds the servers all houses share (PostgreSQL, Temporal, PowerDNS); it is started once per process.
+//! A [`House`] is one portal on it, with stand-ins for its vendors. A [`Customer`] uses it as people do: pages, letters, payments.
+
+mod catalogue;
+mod control;
+mod customer;
+mod engine;
+mod house;
+mod options;
+mod place;
+mod portal;
+mod ports;
+mod process;
+mod relay;
+mod stand_ins;
+mod tools;
+mod visitor;
+
+pub use catalogue::{Catalogue, ImageEntry, NodeEntry, PlanEntry, PoolEntry, PriceEntry};
+pub use control::{Control, Letter, Machines, Mailbox, Names, Record, Vm};
+pub use customer::{Customer, DECLINED_CARD, FAILS_LATER_CARD, GOOD_CARD, OrderForm, order_id};
+pub use engine::Engine;
+pub use house::House;
+pub use options::{Cluster, HouseOptions, PolicySecs};
+pub use place::{Place, house_folder, repository};
+pub use ports::free_port;
+pub use process::{Launch, Running};
+pub use relay::Link;
+pub use tools::{own_binary, tool};
+pub use visitor::{Page, Visitor};

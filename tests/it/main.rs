@@ -1,0 +1,40 @@
+//! Every test of the whole: through the wire, against real servers and stand-ins, never against mocks of our own rooms.
+//!
+//! | file | shows |
+//! |---|---|
+//! | `journey` | a stranger becomes a customer with a running server; the life of a subscription to its end |
+//! | `cluster` | the same journey on another Proxmox VE counterpart |
+//! | `twice` | every activity run two times leaves the same world |
+//! | `unwind` | every step broken for good, given up, and a clean slate asked of the vendors |
+//! | `attention` | retry, skip and abandon; staff see what waits |
+//! | `death` | a worker killed in the middle of an order |
+//! | `webhook` | every kind of bad webhook |
+//! | `forms` | every kind of bad form, and who may see what |
+//! | `outage` | Temporal, PostgreSQL or the mail server away |
+//! | `doctor` | every fault of settings and connections has a line of its own |
+//! | `replay` | recorded histories still replay, and hold nothing private |
+//! | `browser` | the customer's and the staff's journey in a real browser |
+//! | `tidy` | rooms, imports, sizes, documents |
+
+#![expect(
+    clippy::default_trait_access,
+    clippy::expect_used,
+    reason = "a test that meets the unexpected shall fail, and options of a client are best left at their defaults"
+)]
+
+mod attention;
+mod browser;
+mod cluster;
+mod death;
+mod doctor;
+mod forms;
+mod histories;
+mod journey;
+mod outage;
+mod replay;
+mod shop;
+mod tidy;
+mod twice;
+mod unwind;
+mod webhook;
+mod world;

@@ -1,0 +1,42 @@
+//! Histories recorded from real runs replay with today's workflows, and hold nothing private.
+use std::fs;
+
+use temporalio_client::WorkflowHistory;
+use temporalio_sdk::workflow_replayer::{WorkflowReplayer, WorkflowReplayerOptions};
+use workflows::{letter::Letter, order::Order, subscription::Subscription};
+
+use crate::histories::{assert_nothing_private, folder};
+
+/// What must have been recorded at least.
+const RECORDED: &[&str] = &[
+    "order-delivered",
+    "order-lapsed",
+    "order-sold-out",
+    "order-abandoned",
+    "order-retried",
+    "order-skipped",
+    "subscription-whole-life",
+    "subscription-never-paid",
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_recorded_history_replays_and_holds_nothing_private() {
+    let options = WorkflowReplayerOptions::new()
+        .register_workflow::<Order>()
+        .expect("order")
+        .register_workflow::<Subscription>()
+        .expect("subscription")
+        .register_workflow::<Letter>()
+        .expect("letter")
+        .build();
+    let replayer = WorkflowReplayer::new(options).expect("a replayer");
+    for name in RECORDED {
+        let path = folder().join(format!("{name}.json"));
+        let text =
+            fs::read(&path).unwrap_or_else(|_| panic!("{name} is not recorded: EZ_RECORD_HISTORIES=1 make test"));
+        let events = WorkflowHistory::from_json(&text).expect(name).into_events().await.expect(name);
+        assert_nothing_private(name, &events);
+        let outcome = replayer.replay_workflow(WorkflowHistory::from_json(&text).expect(name)).await;
+        assert!(outcome.is_ok(), "{name} no longer replays: {outcome:?}");
+    }
+}

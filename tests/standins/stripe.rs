@@ -1,0 +1,186 @@
+//! Stripe at the wire: API, Checkout and Billing Portal pages, billing, webhooks.
+//!
+//! Answers `/v1` in the shape of API version `2026-09-30.endive`, holds everything in memory and
+//! bills by itself: a month is a calendar month or, with `--month-secs`, that many seconds. The
+//! pages are `/c/pay/{session}`, `/p/session/{id}` and `/i/{invoice}`. Card `4242…` always pays,
+//! `4000000000000002` is declined, `4000000000000341` pays at checkout and fails afterwards.
+//!
+//! Not as at Stripe: a renewal's invoice is finalized at once instead of an hour later, a failed
+//! payment is not retried by itself, and a past due subscription stays past due.
+//!
+//! # Control API (JSON; besides what [`crate::faults`] gives)
+//!
+//! | call | does |
+//! |---|---|
+//! | `GET /_control/state` | every object by kind, newest last; `payments`: the successful charges and refunds of each invoice |
+//! | `GET /_control/mock_refusals` | what `--mock-url` refused, with the request; `DELETE` forgets it |
+//! | `POST /_control/webhooks` `{paused?, duplicate?, shuffle?, drop_percent?}` | pauses, repeats each event `duplicate` more times, shuffles, loses attempts (which are retried) |
+//! | `POST /_control/webhooks/resend` `{event_id}` | delivers an event again |
+//! | `GET /_control/webhooks/pending` | what is not yet acknowledged, and the settings |
+//! | `POST /_control/clock` `{advance_secs?, month_secs?}` | moves the clock forward and bills what is due; sets the length of the months begun from now on (`null`: calendar) |
+//! | `GET /_control/clock` | `{now, month_secs}` |
+//! | `POST /_control/sessions/{id}/pay` `{card?}`, `…/decline`, `…/expire` | acts on a Checkout Session |
+//! | `POST /_control/customers/{id}/card` `{fails}` | gives the customer a card that pays or fails |
+//! | `POST /_control/subscriptions/{id}/renew` | ends the current period now |
+//! | `POST /_control/subscriptions/{id}/cancel` | ends the subscription now |
+//! | `POST /_control/invoices/{id}/pay` | charges the customer's card for an open invoice |
+//!
+//! Faults of its own, by `subject` (the exact path, `/v1/refunds`; none: every `/v1` POST):
+//! `stored_status` `{status}` answers a keyed request with an error that is kept under its
+//! idempotency key, work undone; `slow_work` `{ms}` holds a request and its key that long.
+
+mod billing;
+mod calendar;
+mod catalogue;
+mod checkout;
+mod checkout_page;
+mod clocks;
+mod control;
+mod customers;
+mod expand;
+mod forms;
+mod front;
+mod idempotency;
+mod invoices;
+mod page;
+mod payments;
+mod plan_change;
+mod portal;
+mod portal_page;
+mod refunds;
+mod refusal;
+mod routes;
+mod subscriptions;
+#[cfg(test)]
+mod tests;
+mod webhooks;
+mod world;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context;
+use axum::Router;
+use serde_json::Value;
+
+use crate::faults::Faults;
+use idempotency::Keys;
+use world::World;
+
+const TICK: Duration = Duration::from_secs(1);
+const SHORT_TICK: Duration = Duration::from_millis(25);
+/// Faults that only this stand-in knows.
+const FAULT_KINDS: &[&str] = &["stored_status", "slow_work"];
+
+/// How the Stripe stand-in is started.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct StripeArgs {
+    /// Address to listen on.
+    #[arg(long, default_value = "127.0.0.1:12111")]
+    pub(crate) listen: SocketAddr,
+    /// The API key that is accepted, as a bearer token or a basic user name.
+    #[arg(long)]
+    pub(crate) secret_key: String,
+    /// Where events are posted.
+    #[arg(long, requires = "webhook_secret")]
+    pub(crate) webhook_url: Option<String>,
+    /// What events are signed with.
+    #[arg(long)]
+    pub(crate) webhook_secret: Option<String>,
+    /// Base URL of the pages; the listening address if absent.
+    #[arg(long)]
+    pub(crate) public_url: Option<String>,
+    /// Base URL of a stripe-mock that every request is shown to first.
+    #[arg(long)]
+    pub(crate) mock_url: Option<String>,
+    /// Real seconds in a month; calendar months if absent.
+    #[arg(long, value_parser = clap::value_parser!(i64).range(1..))]
+    pub(crate) month_secs: Option<i64>,
+    /// Shortest life of a Checkout Session in seconds; Stripe's own is the default.
+    #[arg(long, default_value_t = 1800)]
+    pub(crate) min_session_secs: i64,
+}
+
+/// What the request handlers and the background work share.
+struct App {
+    world: Mutex<World>,
+    keys: Mutex<Keys>,
+    faults: Faults,
+    http: reqwest::Client,
+    secret_key: String,
+    webhook_secret: String,
+    mock_url: Option<String>,
+    mock_refusals: Mutex<Vec<Value>>,
+}
+
+impl App {
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn keys(&self) -> MutexGuard<'_, Keys> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn mock_refusals(&self) -> MutexGuard<'_, Vec<Value>> {
+        self.mock_refusals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Serves until the process is stopped.
+///
+/// *Errors*: the address cannot be listened on.
+pub(crate) async fn run(args: StripeArgs) -> anyhow::Result<()> {
+    let listener =
+        tokio::net::TcpListener::bind(args.listen).await.with_context(|| format!("listening on {}", args.listen))?;
+    let app = Arc::new(new_app(&args, listener.local_addr()?)?);
+    tokio::spawn(bill_forever(Arc::clone(&app)));
+    if let Some(url) = args.webhook_url {
+        app.world().outbox.enabled = true;
+        tokio::spawn(webhooks::deliver_forever(Arc::clone(&app), url));
+    }
+    axum::serve(listener, router(app)).await.context("serving")
+}
+
+fn new_app(args: &StripeArgs, address: SocketAddr) -> anyhow::Result<App> {
+    // A provider may have been installed by another stand-in of the same process.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let http = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .build()
+        .context("building the HTTP client")?;
+    let public_url = args.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
+    Ok(App {
+        world: Mutex::new(World::new(&public_url, args.min_session_secs, args.month_secs)),
+        keys: Mutex::new(Keys::default()),
+        faults: Faults::new().with_kinds(FAULT_KINDS),
+        http,
+        secret_key: args.secret_key.clone(),
+        webhook_secret: args.webhook_secret.clone().unwrap_or_default(),
+        mock_url: args.mock_url.clone(),
+        mock_refusals: Mutex::new(Vec::new()),
+    })
+}
+
+fn router(app: Arc<App>) -> Router {
+    let faults = app.faults.clone();
+    let served = front::router(Arc::clone(&app))
+        .merge(checkout_page::router(Arc::clone(&app)))
+        .merge(portal_page::router(Arc::clone(&app)));
+    faults.wrap(served).merge(control::router(app)).merge(faults.router())
+}
+
+async fn bill_forever(app: Arc<App>) {
+    loop {
+        let pause = {
+            let mut world = app.world();
+            if let Err(refusal) = billing::bill_due(&mut world) {
+                eprintln!("billing: {}", refusal.message());
+            }
+            if world.month_secs.is_some() { SHORT_TICK } else { TICK }
+        };
+        tokio::time::sleep(pause).await;
+    }
+}

@@ -1,0 +1,265 @@
+//! Webhook deliveries: signed, retried until a 2xx, by a few workers at once.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hmac::{Hmac, KeyInit, Mac};
+use rand::RngExt;
+use rand::seq::SliceRandom;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use sha2::Sha256;
+use tokio::sync::Semaphore;
+
+use super::App;
+use super::world::real_now;
+
+const WORKERS: usize = 8;
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+const FIRST_RETRY: Duration = Duration::from_millis(200);
+const RETRY_MAX: Duration = Duration::from_secs(5);
+const ATTEMPTS_MAX: u32 = 400;
+const SHUFFLE_MS_MAX: u64 = 300;
+const DUPLICATES_MAX: u32 = 50;
+
+/// How deliveries go, as `POST /_control/webhooks` sets it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Conduct {
+    paused: bool,
+    duplicate: u32,
+    shuffle: bool,
+    drop_percent: u32,
+}
+
+/// A change of [`Conduct`]; what is absent stays.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ConductChange {
+    paused: Option<bool>,
+    duplicate: Option<u32>,
+    shuffle: Option<bool>,
+    drop_percent: Option<u32>,
+}
+
+struct Delivery {
+    number: u64,
+    event_id: String,
+    due: Instant,
+    attempts: u32,
+    in_flight: bool,
+    last_outcome: Option<String>,
+}
+
+/// Deliveries that are not yet acknowledged.
+#[derive(Default)]
+pub(super) struct Outbox {
+    /// Whether there is an endpoint to deliver to.
+    pub(super) enabled: bool,
+    conduct: Conduct,
+    deliveries: Vec<Delivery>,
+    last_number: u64,
+    delivered: u64,
+    given_up: u64,
+}
+
+impl Outbox {
+    /// Queues an event once, and once more for every duplicate asked for.
+    pub(super) fn enqueue(&mut self, event_id: String) {
+        if !self.enabled {
+            return;
+        }
+        for _ in 0..self.conduct.duplicate {
+            self.push(event_id.clone());
+        }
+        self.push(event_id);
+    }
+
+    /// Queues an event once.
+    pub(super) fn push(&mut self, event_id: String) {
+        self.last_number += 1;
+        self.deliveries.push(Delivery {
+            number: self.last_number,
+            event_id,
+            due: Instant::now(),
+            attempts: 0,
+            in_flight: false,
+            last_outcome: None,
+        });
+    }
+
+    /// Changes how deliveries go.
+    pub(super) fn change(&mut self, change: &ConductChange) -> Value {
+        let conduct = &mut self.conduct;
+        conduct.paused = change.paused.unwrap_or(conduct.paused);
+        conduct.duplicate = change.duplicate.unwrap_or(conduct.duplicate).min(DUPLICATES_MAX);
+        conduct.shuffle = change.shuffle.unwrap_or(conduct.shuffle);
+        conduct.drop_percent = change.drop_percent.unwrap_or(conduct.drop_percent).min(100);
+        self.describe()
+    }
+
+    /// The conduct and everything not yet acknowledged.
+    pub(super) fn describe(&self) -> Value {
+        let pending: Vec<Value> = self
+            .deliveries
+            .iter()
+            .map(|row| {
+                json!({
+                    "event_id": row.event_id, "attempts": row.attempts, "in_flight": row.in_flight,
+                    "last_outcome": row.last_outcome,
+                })
+            })
+            .collect();
+        json!({
+            "paused": self.conduct.paused, "duplicate": self.conduct.duplicate,
+            "shuffle": self.conduct.shuffle, "drop_percent": self.conduct.drop_percent,
+            "pending": pending, "delivered": self.delivered, "given_up": self.given_up,
+        })
+    }
+
+    fn take_due(&mut self) -> Vec<(u64, String)> {
+        if self.conduct.paused {
+            return Vec::new();
+        }
+        let now = Instant::now();
+        let mut due: Vec<(u64, String)> = self
+            .deliveries
+            .iter_mut()
+            .filter(|row| !row.in_flight && row.due <= now)
+            .map(|row| {
+                row.in_flight = true;
+                (row.number, row.event_id.clone())
+            })
+            .collect();
+        if self.conduct.shuffle {
+            due.shuffle(&mut rand::rng());
+        }
+        due
+    }
+
+    /// Notes an attempt; gives the event's id once nothing of it is left to deliver.
+    fn finish(&mut self, number: u64, outcome: &Result<(), String>) -> Option<String> {
+        let at = self.deliveries.iter().position(|row| row.number == number)?;
+        let row = &mut self.deliveries[at];
+        row.attempts += 1;
+        row.in_flight = false;
+        if let Err(why) = outcome
+            && row.attempts < ATTEMPTS_MAX
+        {
+            row.due = Instant::now() + retry_after(row.attempts);
+            row.last_outcome = Some(why.clone());
+            return None;
+        }
+        match outcome {
+            Ok(()) => self.delivered += 1,
+            Err(_) => self.given_up += 1,
+        }
+        let event_id = self.deliveries.remove(at).event_id;
+        let more = self.deliveries.iter().any(|row| row.event_id == event_id);
+        (!more).then_some(event_id)
+    }
+}
+
+fn retry_after(attempts: u32) -> Duration {
+    FIRST_RETRY.saturating_mul(2_u32.saturating_pow(attempts.saturating_sub(1).min(10))).min(RETRY_MAX)
+}
+
+/// The `Stripe-Signature` header of a body at a time.
+pub(super) fn signature(secret: &str, at: i64, body: &str) -> String {
+    let mut hex = String::new();
+    if let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret.as_bytes()) {
+        mac.update(format!("{at}.{body}").as_bytes());
+        for byte in mac.finalize().into_bytes() {
+            let _ = write!(hex, "{byte:02x}");
+        }
+    }
+    format!("t={at},v1={hex}")
+}
+
+/// Delivers what is due until the process ends.
+pub(super) async fn deliver_forever(app: Arc<App>, url: String) {
+    let slots = Arc::new(Semaphore::new(WORKERS));
+    loop {
+        let (due, conduct) = {
+            let mut world = app.world();
+            (world.outbox.take_due(), world.outbox.conduct.clone())
+        };
+        for (number, event_id) in due {
+            let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
+                return;
+            };
+            let (app, url, conduct) = (Arc::clone(&app), url.clone(), conduct.clone());
+            tokio::spawn(async move {
+                let outcome = attempt(&app, &url, &event_id, &conduct).await;
+                let mut world = app.world();
+                if let Some(done) = world.outbox.finish(number, &outcome)
+                    && let Ok(event) = world.get_mut("event", &done)
+                {
+                    event["pending_webhooks"] = json!(0);
+                }
+                drop(slot);
+            });
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+async fn attempt(app: &App, url: &str, event_id: &str, conduct: &Conduct) -> Result<(), String> {
+    if conduct.shuffle {
+        let wait_ms = rand::rng().random_range(0..=SHUFFLE_MS_MAX);
+        tokio::time::sleep(Duration::from_millis(wait_ms)).await;
+    }
+    if rand::rng().random_range(0..100) < conduct.drop_percent {
+        return Err("lost on the way".to_owned());
+    }
+    let body = match app.world().get("event", event_id, "id") {
+        Ok(event) => event.to_string(),
+        Err(refusal) => return Err(refusal.message().to_owned()),
+    };
+    let answer = app
+        .http
+        .post(url)
+        .timeout(ANSWER_WITHIN)
+        .header("content-type", "application/json; charset=utf-8")
+        .header("user-agent", "Stripe/1.0 (+https://stripe.com/docs/webhooks)")
+        .header("stripe-signature", signature(&app.webhook_secret, real_now(), &body))
+        .body(body)
+        .send()
+        .await
+        .map_err(|error| error.to_string())?;
+    if answer.status().is_success() { Ok(()) } else { Err(format!("answered {}", answer.status().as_u16())) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{Outbox, retry_after, signature};
+
+    #[test]
+    fn the_signature_is_the_hmac_of_time_and_body() {
+        assert_eq!(
+            signature("whsec_test", 1_700_000_000, "{\"id\":\"evt_1\"}"),
+            "t=1700000000,v1=c89214b5b5da833daed6f0b8c5bb6bd58cea9022bd80ccc78230f3942d632925"
+        );
+    }
+
+    #[test]
+    fn retries_double_up_to_a_limit() {
+        assert_eq!(retry_after(1), Duration::from_millis(200));
+        assert_eq!(retry_after(3), Duration::from_millis(800));
+        assert_eq!(retry_after(300), Duration::from_secs(5));
+    }
+
+    #[test]
+    fn an_unacknowledged_delivery_stays_and_an_acknowledged_one_goes() {
+        let mut outbox = Outbox { enabled: true, ..Outbox::default() };
+        outbox.enqueue("evt_1".to_owned());
+        let (number, _) = outbox.take_due()[0].clone();
+        assert_eq!(outbox.finish(number, &Err("answered 500".to_owned())), None);
+        assert_eq!(outbox.deliveries.len(), 1);
+        assert_eq!(outbox.finish(number, &Ok(())), Some("evt_1".to_owned()));
+        assert!(outbox.deliveries.is_empty());
+    }
+}

@@ -1,0 +1,205 @@
+//! The ledger activities: what is written into our own database. They run as local activities.
+use alloc::{string::String, vec::Vec};
+use domain::{
+    UnixSecs,
+    billing::{Phase, SubscriptionView},
+    ids::{OrderId, ServiceId, SubscriptionId},
+    order::{OrderStatus, Step, StepState},
+    service::ServiceStatus,
+};
+use serde::{Deserialize, Serialize};
+use temporalio_common::ActivityError;
+use temporalio_macros::activity_definitions;
+
+use crate::{attention::Decision, machine::MachineRef, order::OrderInput};
+
+/// What became of an attempt to reserve.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reserved {
+    /// Node, number and addresses are held for the order.
+    Held(MachineRef),
+    /// Nothing was free.
+    SoldOut,
+}
+
+/// A payment that arrived.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaidOrder {
+    /// Which order.
+    pub order: OrderId,
+    /// The subscription that pays for it.
+    pub subscription: SubscriptionId,
+}
+
+/// How far one step of an order is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepProgress {
+    /// Which order.
+    pub order: OrderId,
+    /// Which step; every earlier step that was running is done.
+    pub step: Step,
+    /// How far.
+    pub state: StepState,
+}
+
+/// The end of an order without a service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClosedOrder {
+    /// Which order.
+    pub order: OrderId,
+    /// `lapsed` or `abandoned`.
+    pub status: OrderStatus,
+    /// Why, for the timeline.
+    pub reason: String,
+}
+
+/// Whose step waits for staff.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AttentionSubject {
+    /// An order's.
+    Order(OrderId),
+    /// A subscription's.
+    Subscription(SubscriptionId),
+}
+
+/// A step that ran out of patience.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttentionRaised {
+    /// Whose.
+    pub subject: AttentionSubject,
+    /// Which step.
+    pub step: Step,
+    /// Why.
+    pub reason: String,
+    /// Which time it is for this workflow, from 1: the same number twice is the same waiting.
+    pub occurrence: u32,
+}
+
+/// What staff decided about it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttentionSettled {
+    /// Whose.
+    pub subject: AttentionSubject,
+    /// The number it was raised with.
+    pub occurrence: u32,
+    /// The decision, with who and why.
+    pub decision: Decision,
+}
+
+/// What Stripe said about a subscription, and where we stand.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubscriptionMirror {
+    /// Which subscription.
+    pub subscription: SubscriptionId,
+    /// What Stripe said.
+    pub view: SubscriptionView,
+    /// Our phase.
+    pub phase: Phase,
+    /// When the machine will be destroyed, if it will.
+    pub destroy_at: Option<UnixSecs>,
+}
+
+/// A service that a subscription pays for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceRef {
+    /// Its machine, and its own id as the stamp.
+    pub machine: MachineRef,
+    /// Where it is in its life.
+    pub status: ServiceStatus,
+}
+
+/// A change in the life of a service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceChange {
+    /// Which service.
+    pub service: ServiceId,
+    /// Its new status. `expired` also returns its addresses, its machine's number and its entitlement.
+    pub status: ServiceStatus,
+}
+
+/// The ledger activities. Each is one database transaction, and writes its own timeline entry.
+pub struct Ledger;
+
+#[activity_definitions]
+impl Ledger {
+    /// Writes the order down and holds node, number and addresses for it, in one transaction. The same order again gives
+    /// the same answer.
+    #[activity(name = "ledger.reserve")]
+    pub fn reserve(_: OrderInput) -> Result<Reserved, ActivityError> {
+        unimplemented!()
+    }
+
+    /// Gives up the reserved number, which somebody else uses, and holds another. `SoldOut` when none is left.
+    #[activity(name = "ledger.renumber")]
+    pub fn renumber(_: MachineRef) -> Result<Reserved, ActivityError> {
+        unimplemented!()
+    }
+
+    /// Holds the number staff cloned by hand instead of the reserved one.
+    #[activity(name = "ledger.adopt_number")]
+    pub fn adopt_number(_: MachineRef) -> Result<(), ActivityError> {
+        unimplemented!()
+    }
+
+    /// Notes how far a step is.
+    #[activity(name = "ledger.step")]
+    pub fn step(_: StepProgress) -> Result<(), ActivityError> {
+        unimplemented!()
+    }
+
+    /// Notes that an order was paid: its subscription, its entitlement and its service are there from now on.
+    #[activity(name = "ledger.paid")]
+    pub fn paid(_: PaidOrder) -> Result<(), ActivityError> {
+        unimplemented!()
+    }
+
+    /// Notes that an order is delivered: its service runs.
+    #[activity(name = "ledger.delivered")]
+    pub fn delivered(_: OrderId) -> Result<(), ActivityError> {
+        unimplemented!()
+    }
+
+    /// Closes an order that lapsed or was given up, and frees what it held.
+    #[activity(name = "ledger.close_order")]
+    pub fn close_order(_: ClosedOrder) -> Result<(), ActivityError> {
+        unimplemented!()
+    }
+
+    /// Notes that a step waits for staff.
+    #[activity(name = "ledger.raise_attention")]
+    pub fn raise_attention(_: AttentionRaised) -> Result<(), ActivityError> {
+        unimplemented!()
+    }
+
+    /// Notes what staff decided.
+    #[activity(name = "ledger.settle_attention")]
+    pub fn settle_attention(_: AttentionSettled) -> Result<(), ActivityError> {
+        unimplemented!()
+    }
+
+    /// Mirrors a subscription for the pages.
+    #[activity(name = "ledger.mirror_subscription")]
+    pub fn mirror_subscription(_: SubscriptionMirror) -> Result<(), ActivityError> {
+        unimplemented!()
+    }
+
+    /// The services a subscription pays for that are not expired or undone.
+    #[activity(name = "ledger.services")]
+    pub fn services(_: SubscriptionId) -> Result<Vec<ServiceRef>, ActivityError> {
+        unimplemented!()
+    }
+
+    /// Notes a change in the life of a service.
+    #[activity(name = "ledger.change_service")]
+    pub fn change_service(_: ServiceChange) -> Result<(), ActivityError> {
+        unimplemented!()
+    }
+}
+
+/// Markers an implementation names with `#[activity(definition = …)]`.
+pub mod defs {
+    pub use super::ledger::{
+        AdoptNumber, ChangeService, CloseOrder, Delivered, MirrorSubscription, Paid, RaiseAttention, Renumber, Reserve,
+        Services, SettleAttention, Step as NoteStep,
+    };
+}

@@ -1,0 +1,92 @@
+//! Letters: workflow id `letter-<occasion>`, type `letter`, and the activity that sends one.
+use alloc::{format, string::String};
+use domain::{
+    ids::{OrderId, ServiceId, SubscriptionId, UserId},
+    states,
+};
+use serde::{Deserialize, Serialize};
+use temporalio_common::ActivityError;
+use temporalio_macros::activity_definitions;
+
+states! {
+    /// What a letter says. One folder of templates each.
+    LetterKind {
+        /// Confirm your address.
+        VerifyAddress = "verify_address",
+        /// Somebody signed up with your address again.
+        AccountExists = "account_exists",
+        /// Your server is ready.
+        ServiceDelivered = "service_delivered",
+        /// We received your payment.
+        PaymentReceived = "payment_received",
+        /// A payment is missing.
+        PaymentReminder = "payment_reminder",
+        /// Your server is suspended.
+        ServiceSuspended = "service_suspended",
+        /// Your server runs again.
+        ServiceResumed = "service_resumed",
+        /// Your subscription will end.
+        SubscriptionEnding = "subscription_ending",
+        /// Your server is stopped and will be destroyed.
+        ServiceRetained = "service_retained",
+        /// Last warning before your server is destroyed.
+        DestructionWarning = "destruction_warning",
+        /// Your server is gone.
+        ServiceExpired = "service_expired",
+        /// We could not deliver; you have your money back.
+        OrderAbandoned = "order_abandoned",
+        /// To staff: a step waits for you.
+        StaffAttention = "staff_attention",
+    }
+}
+
+/// Whom and what a letter is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LetterSubject {
+    /// A person who signs up.
+    User(UserId),
+    /// An order.
+    Order(OrderId),
+    /// A subscription.
+    Subscription(SubscriptionId),
+}
+
+/// One letter. The same occasion is written to at most once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LetterInput {
+    /// What it says.
+    pub kind: LetterKind,
+    /// What it is about; the receiver is looked up from it when the letter is sent.
+    pub subject: LetterSubject,
+    /// The service it names, where it names one.
+    pub service: Option<ServiceId>,
+    /// What makes it this letter and no other, for example `payment_received/in_123`.
+    pub occasion: String,
+}
+
+impl LetterInput {
+    /// The id of the workflow that sends it.
+    pub fn workflow_id(&self) -> String {
+        format!("letter-{}", self.occasion)
+    }
+}
+
+/// The mail activities.
+pub struct Mail;
+
+#[activity_definitions]
+impl Mail {
+    /// Hands one letter to the mail server.
+    ///
+    /// *Idempotence*: a letter already handed over is not sent again; one whose answer was lost is sent with the same
+    /// Message-ID.
+    #[activity(name = "mail.send")]
+    pub fn send(_: LetterInput) -> Result<(), ActivityError> {
+        unimplemented!()
+    }
+}
+
+/// Markers an implementation names with `#[activity(definition = …)]`.
+pub mod defs {
+    pub use super::mail::Send;
+}

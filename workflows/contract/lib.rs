@@ -1,0 +1,31 @@
+//! What the two wings of the house say to each other: workflow inputs, signals, queries, updates, and the activities with
+//! their payloads.
+//!
+//! Append-only: histories recorded years ago are read with these types. A field may be added with `#[serde(default)]`; a
+//! name may never change its meaning. Payloads carry ids and policy, never secrets or personal data, because histories
+//! are readable in Temporal UI.
+#![no_std]
+#![expect(missing_docs, reason = "the markers that the macro makes of each activity cannot carry a docstring")]
+
+extern crate alloc;
+
+pub mod attention;
+pub mod ledger;
+pub mod letter;
+pub mod machine;
+pub mod name;
+pub mod order;
+pub mod payment;
+pub mod subscription;
+
+/// The search attributes an operator filters by in Temporal UI. They are registered when the namespace is made.
+pub mod search {
+    /// Keyword: the step or phase a workflow is in.
+    pub const STAGE: &str = "EzStage";
+    /// Keyword: `order`, `subscription` or `letter`.
+    pub const KIND: &str = "EzKind";
+    /// Keyword: the account's uuid.
+    pub const ACCOUNT: &str = "EzAccount";
+    /// Bool: whether a step waits for staff.
+    pub const NEEDS_ATTENTION: &str = "EzNeedsAttention";
+}

@@ -1,0 +1,93 @@
+//! The machine activities: one virtual machine on Proxmox VE.
+use alloc::string::String;
+use domain::ids::{OrderId, ServiceId, Vmid};
+use serde::{Deserialize, Serialize};
+use temporalio_common::ActivityError;
+use temporalio_macros::activity_definitions;
+
+/// Which machine. Everything else about it stands in the order's row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MachineRef {
+    /// The order it is built for.
+    pub order: OrderId,
+    /// The owner stamp.
+    pub service: ServiceId,
+    /// The node it lives on.
+    pub node: String,
+    /// Its number.
+    pub vmid: Vmid,
+}
+
+/// What became of a clone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CloneOutcome {
+    /// The machine is there and carries our stamp.
+    Cloned,
+    /// Somebody else's machine has that number; it was not touched.
+    Taken,
+}
+
+/// The machine activities. Each may run twice; each looks before it acts.
+pub struct Machine;
+
+#[activity_definitions]
+impl Machine {
+    /// Clones the image's template to the reserved number, stamped with its owner.
+    #[activity(name = "machine.clone")]
+    pub fn clone_template(_: MachineRef) -> Result<CloneOutcome, ActivityError> {
+        unimplemented!()
+    }
+
+    /// Sets size, addresses, name, access and tags.
+    #[activity(name = "machine.configure")]
+    pub fn configure(_: MachineRef) -> Result<(), ActivityError> {
+        unimplemented!()
+    }
+
+    /// Grows the first disk to the plan's size; never shrinks it.
+    #[activity(name = "machine.resize")]
+    pub fn resize(_: MachineRef) -> Result<(), ActivityError> {
+        unimplemented!()
+    }
+
+    /// Turns the firewall on, with address and hardware-address filters.
+    #[activity(name = "machine.protect")]
+    pub fn protect(_: MachineRef) -> Result<(), ActivityError> {
+        unimplemented!()
+    }
+
+    /// Starts the machine; one that runs already is success.
+    #[activity(name = "machine.start")]
+    pub fn start(_: MachineRef) -> Result<(), ActivityError> {
+        unimplemented!()
+    }
+
+    /// Waits until the guest agent answers.
+    #[activity(name = "machine.answer")]
+    pub fn answer(_: MachineRef) -> Result<(), ActivityError> {
+        unimplemented!()
+    }
+
+    /// Stops the machine and keeps it stopped over a restart of its node. Refuses a machine without our stamp.
+    #[activity(name = "machine.suspend")]
+    pub fn suspend(_: MachineRef) -> Result<(), ActivityError> {
+        unimplemented!()
+    }
+
+    /// Starts a suspended machine and lets it start with its node again. Refuses a machine without our stamp.
+    #[activity(name = "machine.resume")]
+    pub fn resume(_: MachineRef) -> Result<(), ActivityError> {
+        unimplemented!()
+    }
+
+    /// Destroys the machine, its disks and its firewall rules. Not there is done; not ours is left alone and is an error.
+    #[activity(name = "machine.destroy")]
+    pub fn destroy(_: MachineRef) -> Result<(), ActivityError> {
+        unimplemented!()
+    }
+}
+
+/// Markers an implementation names with `#[activity(definition = …)]`.
+pub mod defs {
+    pub use super::machine::{Answer, CloneTemplate, Configure, Destroy, Protect, Resize, Resume, Start, Suspend};
+}

@@ -1,0 +1,71 @@
+//! The order workflow: id `order-<uuid>`, type `order`.
+use alloc::string::String;
+use domain::{
+    ids::{AccountId, OrderId, ServiceId},
+    order::OrderStatus,
+    plan::Term,
+    policy::Policy,
+};
+use serde::{Deserialize, Serialize};
+
+/// What one order is for. The door fills it in after checking every field; the order's first step writes it down.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderInput {
+    /// Which order.
+    pub order: OrderId,
+    /// Who buys.
+    pub account: AccountId,
+    /// The service it will become; also the owner stamp of its machine.
+    pub service: ServiceId,
+    /// The plan's slug.
+    pub plan: String,
+    /// Monthly or annual.
+    pub term: Term,
+    /// The currency's lower-case code.
+    pub currency: String,
+    /// The name the customer gave, one DNS label.
+    pub hostname: String,
+    /// The image's slug.
+    pub image: String,
+    /// The customer's SSH public key, sealed with the portal's key; readable by nobody else.
+    pub sealed_ssh_key: Option<String>,
+    /// How long to wait for what.
+    pub policy: Policy,
+}
+
+/// The answer of the update `checkout`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CheckoutReply {
+    /// The payment page is open; its address stands in the order's row.
+    Ready,
+    /// Nothing was free; nothing was charged.
+    SoldOut,
+    /// The order is past its payment page.
+    Closed,
+    /// The payment page could not be opened yet; staff have been told.
+    Delayed,
+}
+
+/// The signal `payment_reported`: something happened to this order at Stripe, look there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaymentReported {
+    /// The Stripe event that said so (`evt_…`), for the reader of the history.
+    pub event: String,
+}
+
+/// How an order ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderOutcome {
+    /// Its last status.
+    pub status: OrderStatus,
+}
+
+/// Wire names of the order workflow.
+pub mod wire {
+    /// Workflow type.
+    pub const TYPE: &str = "order";
+    /// Update: open the payment page and say when it is open.
+    pub const CHECKOUT: &str = "checkout";
+    /// Signal: look at Stripe.
+    pub const PAYMENT_REPORTED: &str = "payment_reported";
+}

@@ -1,0 +1,185 @@
+use super::*;
+use alloc::{string::ToString, vec, vec::Vec};
+
+const DAY: i64 = 86_400;
+
+fn policy() -> SubscriptionPolicy {
+    SubscriptionPolicy {
+        reminders_secs: vec![DAY, 3 * DAY, 9 * DAY],
+        suspend_after_secs: 7 * DAY,
+        grace_secs: 14 * DAY,
+        retention_secs: 14 * DAY,
+        retention_warning_secs: 3 * DAY,
+        expiry_warning_secs: 3 * DAY,
+        poll_secs: 3_650 * DAY,
+        step_patience_secs: 900,
+    }
+}
+
+fn view(status: SubscriptionStatus) -> SubscriptionView {
+    SubscriptionView {
+        status,
+        period_start: 0,
+        period_end: 30 * DAY,
+        cancel_at_period_end: false,
+        paid_invoice: Some("in_1".to_string()),
+        open_invoice: None,
+    }
+}
+
+fn unpaid() -> SubscriptionView {
+    SubscriptionView {
+        open_invoice: Some(OpenInvoice { id: "in_2".to_string(), delivered: true, payment_pending: false }),
+        ..view(SubscriptionStatus::PastDue)
+    }
+}
+
+/// Lives from `now` on until nothing is left to do before `until`, and gives the acts with the day they were done.
+fn live(standing: &mut Standing, view: &SubscriptionView, now: &mut i64, until: i64) -> Vec<(i64, Act)> {
+    let mut acts = vec![];
+    for _ in 0..100 {
+        match decide(standing, view, &policy(), *now) {
+            Next::Do(act) => {
+                *standing = standing.clone().after(&act, *now);
+                let handed_to_stripe = act == Act::EndSubscription;
+                acts.push((*now / DAY, act));
+                if handed_to_stripe {
+                    return acts;
+                }
+            }
+            Next::WaitUntil(at) if at <= until => {
+                assert!(at > *now, "a wait must move time on");
+                *now = at;
+            }
+            Next::WaitUntil(_) => {
+                *now = until;
+                return acts;
+            }
+            Next::Over => return acts,
+        }
+    }
+    panic!("no end after 100 turns: {acts:?}");
+}
+
+#[test]
+fn a_missing_payment_is_reminded_then_suspended_then_kept_then_destroyed() {
+    let (mut standing, mut now) = (Standing::default(), 0);
+    let acts = live(&mut standing, &unpaid(), &mut now, 36 * DAY);
+    let invoice = || "in_2".to_string();
+    assert_eq!(
+        acts,
+        vec![
+            (0, Act::NoteOverdue { invoice: invoice() }),
+            (1, Act::Remind { invoice: invoice(), number: 1 }),
+            (3, Act::Remind { invoice: invoice(), number: 2 }),
+            (7, Act::Suspend { invoice: invoice() }),
+            (21, Act::Retain),
+            (32, Act::WarnOfDestruction { destroy_at: 35 * DAY }),
+            (35, Act::EndSubscription),
+        ]
+    );
+}
+
+#[test]
+fn nothing_is_destroyed_before_stripe_has_ended_the_subscription() {
+    let standing = Standing { phase: Phase::Retained, retained_at: Some(0), warned_at: Some(0), ..Standing::default() };
+    assert_eq!(decide(&standing, &unpaid(), &policy(), 15 * DAY), Next::Do(Act::EndSubscription));
+    let ended = view(SubscriptionStatus::Canceled);
+    assert_eq!(decide(&standing, &ended, &policy(), 15 * DAY), Next::Do(Act::Expire));
+}
+
+#[test]
+fn a_payment_brings_everything_back_from_every_phase_before_the_end() {
+    for phase in [Phase::PastDue, Phase::Suspended, Phase::Retained] {
+        let mut standing = Standing {
+            phase,
+            overdue: Some(Overdue { invoice: "in_2".to_string(), since: 0, reminders_sent: 2 }),
+            suspended_at: Some(0),
+            retained_at: Some(0),
+            ..Standing::default()
+        };
+        let mut now = DAY;
+        let paid = SubscriptionView { paid_invoice: Some("in_2".to_string()), ..view(SubscriptionStatus::Active) };
+        let acts: Vec<Act> = live(&mut standing, &paid, &mut now, 2 * DAY).into_iter().map(|(_, act)| act).collect();
+        let first = if phase == Phase::PastDue { Act::NotePaid } else { Act::Resume };
+        assert_eq!(acts, vec![first, Act::Receipt { invoice: "in_2".to_string() }]);
+        assert_eq!(standing.phase, Phase::Active);
+        assert_eq!(standing.overdue, None);
+    }
+}
+
+#[test]
+fn a_pending_undelivered_or_absent_invoice_never_suspends() {
+    let mut pending = unpaid();
+    let mut undelivered = unpaid();
+    let mut absent = unpaid();
+    pending.open_invoice.as_mut().expect("open").payment_pending = true;
+    undelivered.open_invoice.as_mut().expect("open").delivered = false;
+    absent.open_invoice = None;
+    for mut view in [pending, undelivered, absent] {
+        for status in [SubscriptionStatus::PastDue, SubscriptionStatus::Unpaid] {
+            view.status = status;
+            assert_eq!(live(&mut Standing::default(), &view, &mut 0, 3_000 * DAY), vec![]);
+        }
+    }
+}
+
+#[test]
+fn an_invoice_seen_late_still_gets_every_reminder_and_the_whole_time() {
+    let mut now = 100 * DAY;
+    let acts = live(&mut Standing::default(), &unpaid(), &mut now, 107 * DAY);
+    let days: Vec<i64> = acts.iter().map(|(day, _)| *day).collect();
+    assert_eq!(days, vec![100, 101, 103, 107]);
+}
+
+#[test]
+fn a_cancelled_period_is_announced_once_and_then_retained_and_expired() {
+    let (mut standing, mut now) = (Standing::default(), 0);
+    let ending = SubscriptionView { cancel_at_period_end: true, ..view(SubscriptionStatus::Active) };
+    let acts = live(&mut standing, &ending, &mut now, 30 * DAY);
+    assert_eq!(
+        acts,
+        vec![(0, Act::Receipt { invoice: "in_1".to_string() }), (27, Act::WarnOfEnd { period_end: 30 * DAY }),]
+    );
+    let acts = live(&mut standing, &view(SubscriptionStatus::Canceled), &mut now, 60 * DAY);
+    assert_eq!(
+        acts,
+        vec![(30, Act::Retain), (41, Act::WarnOfDestruction { destroy_at: 44 * DAY }), (44, Act::Expire),]
+    );
+    assert_eq!(decide(&standing, &view(SubscriptionStatus::Active), &policy(), now), Next::Over);
+}
+
+#[test]
+fn a_warning_that_comes_late_still_gives_the_whole_time_it_promises() {
+    let mut standing = Standing { phase: Phase::Retained, retained_at: Some(0), ..Standing::default() };
+    let mut now = 40 * DAY;
+    let acts = live(&mut standing, &view(SubscriptionStatus::Canceled), &mut now, 60 * DAY);
+    assert_eq!(acts, vec![(40, Act::WarnOfDestruction { destroy_at: 43 * DAY }), (43, Act::Expire)]);
+}
+
+#[test]
+fn a_payment_on_its_way_holds_even_the_end() {
+    let mut pending = unpaid();
+    pending.open_invoice.as_mut().expect("open").payment_pending = true;
+    for phase in [Phase::Suspended, Phase::Retained] {
+        let mut standing =
+            Standing { phase, suspended_at: Some(0), retained_at: Some(0), warned_at: Some(0), ..Standing::default() };
+        assert_eq!(live(&mut standing, &pending, &mut (50 * DAY), 90 * DAY), vec![]);
+    }
+}
+
+#[test]
+fn a_suspended_machine_without_any_open_invoice_is_given_up_like_any_other() {
+    let mut standing = Standing { phase: Phase::Suspended, suspended_at: Some(0), ..Standing::default() };
+    let absent = SubscriptionView { open_invoice: None, ..unpaid() };
+    let acts = live(&mut standing, &absent, &mut 0, 20 * DAY);
+    assert_eq!(acts, vec![(14, Act::Retain)]);
+}
+
+#[test]
+fn hearing_the_same_fact_again_does_nothing_again() {
+    let (mut standing, mut now) = (Standing::default(), 0);
+    let paid = view(SubscriptionStatus::Active);
+    assert_eq!(live(&mut standing, &paid, &mut now, DAY).len(), 1);
+    assert_eq!(live(&mut standing, &paid, &mut now, 2 * DAY), vec![]);
+}

@@ -1,0 +1,74 @@
+//! The end of a subscription: stopped and kept, warned, destroyed.
+use contract::{letter::LetterKind, machine::Machine, name::Name, payment::Payment};
+use domain::{UnixSecs, billing::SubscriptionView, ids::SubscriptionId, order::Step, service::ServiceStatus};
+use temporalio_workflow::WorkflowContext;
+
+use crate::{
+    attention::{Halt, Outcome, attempt},
+    patience,
+    subscription::{Subscription, services},
+    suspend::{building, change, stop, write},
+};
+
+/// Stops every machine of the subscription and keeps it for the retention days. Gives false when it has to be looked
+/// first whether that is still wanted.
+pub(crate) async fn retain(
+    ctx: &WorkflowContext<Subscription>,
+    id: &SubscriptionId,
+    period_end: UnixSecs,
+) -> Result<bool, Halt> {
+    for service in services(ctx, id).await? {
+        if service.status == ServiceStatus::Provisioning {
+            return building(ctx).await;
+        }
+        if service.status == ServiceStatus::Running && !stop(ctx, Step::Retain, &service).await? {
+            return Ok(false);
+        }
+        if matches!(service.status, ServiceStatus::Running | ServiceStatus::Suspended) {
+            change(ctx, &service, ServiceStatus::Retained).await?;
+            write(ctx, LetterKind::ServiceRetained, id, &service, &period_end.to_string()).await;
+        }
+    }
+    Ok(true)
+}
+
+/// Warns that the kept machines will be destroyed.
+pub(crate) async fn warn(
+    ctx: &WorkflowContext<Subscription>,
+    id: &SubscriptionId,
+    destroy_at: UnixSecs,
+) -> Result<bool, Halt> {
+    for service in services(ctx, id).await? {
+        write(ctx, LetterKind::DestructionWarning, id, &service, &destroy_at.to_string()).await;
+    }
+    Ok(true)
+}
+
+/// Ends the subscription at Stripe before anything is destroyed. Gives what Stripe says now: a payment that slipped in
+/// leaves it alive.
+pub(crate) async fn end_subscription(
+    ctx: &WorkflowContext<Subscription>,
+    id: SubscriptionId,
+) -> Result<SubscriptionView, Halt> {
+    loop {
+        let ended = attempt(ctx, Step::EndSubscription, Payment::end_subscription, id.clone(), patience::call).await?;
+        if let Outcome::Ran(view) = ended {
+            return Ok(view);
+        }
+    }
+}
+
+/// Destroys every machine of the subscription and gives back what it held. Gives false when an order is still being built.
+pub(crate) async fn expire(ctx: &WorkflowContext<Subscription>, id: &SubscriptionId) -> Result<bool, Halt> {
+    for service in services(ctx, id).await? {
+        if service.status == ServiceStatus::Provisioning {
+            return building(ctx).await;
+        }
+        let machine = service.machine.clone();
+        attempt(ctx, Step::Unname, Name::withdraw, machine.order, patience::call).await?;
+        attempt(ctx, Step::Destroy, Machine::destroy, machine, patience::task).await?;
+        change(ctx, &service, ServiceStatus::Expired).await?;
+        write(ctx, LetterKind::ServiceExpired, id, &service, "end").await;
+    }
+    Ok(true)
+}

@@ -1,0 +1,30 @@
+//! The story: when things happen, and in which order. Nothing here performs I/O.
+//!
+//! | file | tells |
+//! |---|---|
+//! | [`order`] | reserve → checkout → paid or lapsed → provision → notify |
+//! | `provision` | clone → configure → resize → protect → start → answer → name |
+//! | [`subscription`] | look at Stripe → the one next act → wait; for years |
+//! | `renew` `suspend` `expire` | the acts of a subscription, one group each |
+//! | `undo` | promises to take a step back, kept in reverse |
+//! | [`attention`] | a step out of patience waits here until staff retry, skip or abandon |
+//! | `notify` and [`letter`] | one workflow for each letter, so that mail never holds up anything else |
+//! | `patience` | every timeout and retry policy |
+//!
+//! A change to a workflow that may be running goes through `ctx.patched` and keeps every recorded history replaying.
+
+#![expect(missing_docs, reason = "the constants that the macro makes of each handler cannot carry a docstring")]
+
+pub mod attention;
+mod expire;
+pub mod letter;
+mod notify;
+pub mod order;
+mod patience;
+mod provision;
+mod renew;
+mod search;
+pub mod subscription;
+mod suspend;
+mod undo;
+mod wait;

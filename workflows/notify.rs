@@ -1,0 +1,21 @@
+//! Letters leave through a workflow of their own, so that a mail server that is down holds up nothing else.
+use contract::letter::LetterInput;
+use temporalio_workflow::{
+    ChildWorkflowOptions, ParentClosePolicy, WorkflowCancellationToken, WorkflowContext, WorkflowIdReusePolicy,
+};
+
+use crate::{letter::Letter, search};
+
+/// Sees to it that a letter is written. The workflow's id is the occasion, so the same occasion twice is one letter; one
+/// that exists already is success.
+pub(crate) async fn write_to<W>(ctx: &WorkflowContext<W>, letter: LetterInput) {
+    let options = ChildWorkflowOptions::builder()
+        .workflow_id(letter.workflow_id())
+        .id_reuse_policy(WorkflowIdReusePolicy::RejectDuplicate)
+        .parent_close_policy(ParentClosePolicy::Abandon)
+        // A letter leaves although what it tells of was cancelled.
+        .cancellation_token(WorkflowCancellationToken::new())
+        .search_attributes(search::at_start("letter", letter.kind.as_str(), ""))
+        .build();
+    let _ = ctx.start_child_workflow(Letter::run, letter, options).await;
+}

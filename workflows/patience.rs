@@ -1,0 +1,85 @@
+//! How long each kind of step may take, how often it is tried, and when it runs out of patience.
+use std::time::Duration;
+
+use temporalio_workflow::{
+    ActivityCancellationType, ActivityCloseTimeouts, ActivityOptions, LocalActivityOptions, RetryPolicy,
+    WorkflowCancellationToken,
+};
+
+/// The failure type of an activity that must not be repeated by itself.
+const GIVE_UP: &str = "give_up";
+
+/// One call of a vendor takes at most this long; a worker that dies in it is noticed after as much.
+const CALL_LIMIT: Duration = Duration::from_secs(20);
+/// One machine task takes at most this long; it heartbeats, so a worker that dies in it is noticed sooner.
+const TASK_LIMIT: Duration = Duration::from_mins(10);
+/// A heartbeat is missed after this long.
+const HEARTBEAT_LIMIT: Duration = Duration::from_secs(10);
+/// One database transaction takes at most this long.
+const TRANSACTION_LIMIT: Duration = Duration::from_secs(10);
+/// A database transaction is tried for this long: without end, as far as a business is concerned. Not said, it would be
+/// some hundred seconds.
+const TRANSACTION_PATIENCE: Duration = Duration::from_hours(24 * 3_650);
+/// Mail is tried for this long before a letter counts as failed.
+const LETTER_PATIENCE: Duration = Duration::from_hours(72);
+
+/// A vendor call that answers at once.
+pub(crate) fn call(patience_secs: u64, token: Option<WorkflowCancellationToken>, summary: &str) -> ActivityOptions {
+    options(CALL_LIMIT, Duration::from_secs(patience_secs), None, token, summary)
+}
+
+/// A machine task that takes its time and heartbeats meanwhile.
+pub(crate) fn task(patience_secs: u64, token: Option<WorkflowCancellationToken>, summary: &str) -> ActivityOptions {
+    options(TASK_LIMIT, Duration::from_secs(patience_secs), Some(HEARTBEAT_LIMIT), token, summary)
+}
+
+/// A letter: nothing else waits for it, so it is tried for days.
+pub(crate) fn letter() -> ActivityOptions {
+    options(CALL_LIMIT, LETTER_PATIENCE, None, None, "hand the letter to the mail server")
+}
+
+/// A database transaction: repeated until the database is back, because nothing can go on without it.
+pub(crate) fn transaction(token: Option<WorkflowCancellationToken>, summary: &str) -> LocalActivityOptions {
+    LocalActivityOptions::builder()
+        .start_to_close_timeout(TRANSACTION_LIMIT)
+        .schedule_to_close_timeout(TRANSACTION_PATIENCE)
+        .timer_backoff_threshold(Duration::from_secs(5))
+        .retry_policy(
+            RetryPolicy::builder()
+                .initial_interval(Duration::from_millis(100))
+                .backoff_coefficient(2.0)
+                .maximum_interval(Duration::from_secs(5))
+                .non_retryable_error_types([GIVE_UP])
+                .build(),
+        )
+        .maybe_cancellation_token(token)
+        .summary(summary.to_owned())
+        .build()
+}
+
+fn options(
+    attempt: Duration,
+    patience: Duration,
+    heartbeat: Option<Duration>,
+    token: Option<WorkflowCancellationToken>,
+    summary: &str,
+) -> ActivityOptions {
+    ActivityOptions::with_close_timeouts(ActivityCloseTimeouts::ScheduleAndStartToClose {
+        schedule_to_close: patience,
+        start_to_close: attempt.min(patience),
+    })
+    .maybe_heartbeat_timeout(heartbeat)
+    // A step that is cancelled is waited for, so that taking it back never runs beside it.
+    .cancellation_type(ActivityCancellationType::WaitCancellationCompleted)
+    .maybe_cancellation_token(token)
+    .retry_policy(
+        RetryPolicy::builder()
+            .initial_interval(Duration::from_millis(200))
+            .backoff_coefficient(2.0)
+            .maximum_interval(Duration::from_secs(20))
+            .non_retryable_error_types([GIVE_UP])
+            .build(),
+    )
+    .summary(summary.to_owned())
+    .build()
+}

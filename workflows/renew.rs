@@ -1,0 +1,37 @@
+//! A subscription that goes on: receipts, reminders and the warning that it will not renew.
+use contract::letter::{LetterInput, LetterKind, LetterSubject};
+use domain::{UnixSecs, ids::SubscriptionId};
+use temporalio_workflow::WorkflowContext;
+
+use crate::{notify, subscription::Subscription};
+
+/// Mails a receipt, once for each invoice.
+pub(crate) async fn receipt(ctx: &WorkflowContext<Subscription>, id: &SubscriptionId, invoice: &str) -> bool {
+    write(ctx, LetterKind::PaymentReceived, id, invoice).await
+}
+
+/// Mails a reminder, once for each invoice and number.
+pub(crate) async fn remind(
+    ctx: &WorkflowContext<Subscription>,
+    id: &SubscriptionId,
+    invoice: &str,
+    number: u32,
+) -> bool {
+    write(ctx, LetterKind::PaymentReminder, id, &format!("{invoice}/{number}")).await
+}
+
+/// Warns that the subscription ends instead of renewing, once for each end.
+pub(crate) async fn warn_of_end(
+    ctx: &WorkflowContext<Subscription>,
+    id: &SubscriptionId,
+    period_end: UnixSecs,
+) -> bool {
+    write(ctx, LetterKind::SubscriptionEnding, id, &format!("{id}/{period_end}")).await
+}
+
+async fn write(ctx: &WorkflowContext<Subscription>, kind: LetterKind, id: &SubscriptionId, fact: &str) -> bool {
+    let subject = LetterSubject::Subscription(id.clone());
+    let letter = LetterInput { kind, subject, service: None, occasion: format!("{kind}/{fact}") };
+    notify::write_to(ctx, letter).await;
+    true
+}

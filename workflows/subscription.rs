@@ -1,0 +1,233 @@
+//! The subscription workflow: an entity that lives for years.
+//!
+//! Each signal only says "look": it reads the subscription at Stripe, asks [`domain::billing::decide`] for the one next
+//! act, does it, and looks again. So the order and the number of events do not matter, and a lost one is made up for by
+//! the next look.
+use contract::{
+    attention::{Decision, Waiting},
+    ledger::{AttentionSubject, Ledger, ServiceRef, SubscriptionMirror},
+    payment::Payment,
+    subscription::{StripeChanged, SubscriptionInput},
+};
+use domain::{
+    UnixSecs,
+    billing::{Act, Next, Phase, Standing, SubscriptionStatus, SubscriptionView, decide},
+    ids::SubscriptionId,
+    order::Step,
+};
+use temporalio_workflow::{
+    ContinueAsNewOptions, SyncWorkflowContext, WorkflowContext, WorkflowContextView, WorkflowResult, workflow,
+    workflow_methods,
+};
+
+use crate::{
+    attention::{Attended, Desk, Halt, Outcome, attempt, record},
+    expire, patience, renew, search, suspend,
+    wait::{now, wait},
+};
+
+/// A run is followed by a fresh one at this many events, well before the server warns (10,240).
+const HISTORY_LIMIT_EVENTS: u32 = 4_000;
+
+type Refusal = Box<dyn std::error::Error + Send + Sync>;
+
+/// One subscription, for as long as it lives.
+#[workflow]
+pub struct Subscription {
+    life: SubscriptionInput,
+    desk: Desk,
+    heard: u64,
+}
+
+impl Subscription {
+    /// Where the subscription stands.
+    pub(crate) fn standing_ref(&self) -> &Standing {
+        &self.life.standing
+    }
+}
+
+impl Attended for Subscription {
+    fn desk(&self) -> &Desk {
+        &self.desk
+    }
+
+    fn desk_mut(&mut self) -> &mut Desk {
+        &mut self.desk
+    }
+
+    fn stage(&self) -> &'static str {
+        self.life.standing.phase.as_str()
+    }
+}
+
+/// What a look led to.
+enum Look {
+    /// Nothing more to do before this time.
+    Settled(UnixSecs),
+    /// Look at Stripe again before the next act.
+    Again,
+    /// The life is over.
+    Over,
+}
+
+/// What became of an act.
+enum Performed {
+    /// It is done.
+    Done,
+    /// It is done, and this is what Stripe says now.
+    Saw(SubscriptionView),
+    /// It is not done; look at Stripe first whether it is still wanted.
+    LookFirst,
+}
+
+#[workflow_methods]
+impl Subscription {
+    #[init]
+    fn new(_ctx: &WorkflowContextView, life: SubscriptionInput) -> Self {
+        let subject = AttentionSubject::Subscription(life.subscription.clone());
+        let desk = Desk::new(subject, life.policy.step_patience_secs, false).after(life.attention_raised);
+        Self { life, desk, heard: 0 }
+    }
+
+    /// Ends when the subscription's services are gone.
+    #[run(name = "subscription")]
+    pub async fn run(ctx: &mut WorkflowContext<Self>) -> WorkflowResult<()> {
+        loop {
+            // Counted before the look: a signal that lands during it leads to another look.
+            let heard = ctx.state(|s| s.heard);
+            match Self::look(ctx).await? {
+                Look::Over => return Ok(()),
+                Look::Again => {}
+                Look::Settled(until) => {
+                    if ctx.history_length() >= HISTORY_LIMIT_EVENTS || ctx.continue_as_new_suggested() {
+                        // The next run begins with a look, so a signal that lands meanwhile is not lost.
+                        let handlers = ctx.clone();
+                        ctx.wait_condition(move |_| handlers.all_handlers_finished()).await?;
+                        let mut life = ctx.state(|s| s.life.clone());
+                        life.attention_raised = ctx.state(|s| s.desk.occurrence());
+                        ctx.continue_as_new(life, ContinueAsNewOptions::default())?;
+                    }
+                    let left_secs = (until - now(ctx)).max(1);
+                    wait(ctx, left_secs, "look at the subscription", move |s: &Self| s.heard != heard).await?;
+                }
+            }
+        }
+    }
+
+    /// Something happened to this subscription at Stripe: look there.
+    #[signal(name = "stripe_changed")]
+    pub fn stripe_changed(&mut self, _ctx: &mut SyncWorkflowContext<Self>, _change: StripeChanged) {
+        self.heard += 1;
+    }
+
+    /// What waits for staff, if anything.
+    #[query(name = "attention")]
+    pub fn attention(&self, _ctx: &WorkflowContextView) -> Option<Waiting> {
+        self.desk.waiting().cloned()
+    }
+
+    /// Where the subscription stands.
+    #[query(name = "standing")]
+    pub fn standing(&self, _ctx: &WorkflowContextView) -> Standing {
+        self.life.standing.clone()
+    }
+
+    /// Refuses a decision that does not fit what waits.
+    #[update_validator(decide)]
+    fn check_decision(&self, _ctx: &WorkflowContextView, decision: &Decision) -> Result<(), Refusal> {
+        self.desk.refusal(decision).map_or(Ok(()), |why| Err(why.into()))
+    }
+
+    /// Takes a staff decision about the step that waits.
+    #[update(name = "decide")]
+    pub fn decide(&mut self, _ctx: &mut SyncWorkflowContext<Self>, decision: Decision) {
+        self.desk.take(decision);
+    }
+
+    /// The same as a signal, for Temporal UI; one that does not fit what waits is ignored.
+    #[signal(name = "decided")]
+    pub fn decided(&mut self, _ctx: &mut SyncWorkflowContext<Self>, decision: Decision) {
+        self.desk.take(decision);
+    }
+
+    /// Reads the subscription and does what is due.
+    async fn look(ctx: &WorkflowContext<Self>) -> Result<Look, Halt> {
+        let id = ctx.state(|s| s.life.subscription.clone());
+        let read = attempt(ctx, Step::ReadSubscription, Payment::read_subscription, id, patience::call).await?;
+        let Outcome::Ran(mut view) = read else { return Ok(Look::Again) };
+        let mut fresh = true;
+        loop {
+            let (standing, policy) = ctx.state(|s| (s.life.standing.clone(), s.life.policy.clone()));
+            let act = match decide(&standing, &view, &policy, now(ctx)) {
+                Next::Over => return Ok(Look::Over),
+                Next::WaitUntil(at) => {
+                    Self::mirror(ctx, &view).await?;
+                    return Ok(Look::Settled(at));
+                }
+                Next::Do(Act::Retain) if Self::nothing_left(ctx, &view).await? => Act::Expire,
+                Next::Do(act) => act,
+            };
+            if !fresh && stops_something(&act) {
+                return Ok(Look::Again);
+            }
+            match Self::perform(ctx, &act, &view).await? {
+                Performed::Done => fresh = false,
+                Performed::Saw(newer) => view = newer,
+                Performed::LookFirst => return Ok(Look::Again),
+            }
+            let at = now(ctx);
+            ctx.state_mut(|s| s.life.standing = s.life.standing.clone().after(&act, at));
+            search::stage(ctx, ctx.state(Attended::stage));
+            Self::mirror(ctx, &view).await?;
+        }
+    }
+
+    /// Whether a subscription that Stripe has ended pays for nothing any more (its order was given up), so that there is
+    /// nothing to keep.
+    async fn nothing_left(ctx: &WorkflowContext<Self>, view: &SubscriptionView) -> Result<bool, Halt> {
+        let ended = matches!(view.status, SubscriptionStatus::Canceled | SubscriptionStatus::IncompleteExpired);
+        let id = ctx.state(|s| s.life.subscription.clone());
+        Ok(ended && services(ctx, &id).await?.is_empty())
+    }
+
+    /// Does one act.
+    async fn perform(ctx: &WorkflowContext<Self>, act: &Act, view: &SubscriptionView) -> Result<Performed, Halt> {
+        let id = ctx.state(|s| s.life.subscription.clone());
+        let done = match act {
+            Act::NoteOverdue { .. } | Act::NotePaid => true,
+            Act::Receipt { invoice } => renew::receipt(ctx, &id, invoice).await,
+            Act::Remind { invoice, number } => renew::remind(ctx, &id, invoice, *number).await,
+            Act::WarnOfEnd { period_end } => renew::warn_of_end(ctx, &id, *period_end).await,
+            Act::Suspend { invoice } => suspend::suspend(ctx, &id, invoice).await?,
+            Act::Resume => suspend::resume(ctx, &id).await?,
+            Act::Retain => expire::retain(ctx, &id, view.period_end).await?,
+            Act::WarnOfDestruction { destroy_at } => expire::warn(ctx, &id, *destroy_at).await?,
+            Act::EndSubscription => return expire::end_subscription(ctx, id).await.map(Performed::Saw),
+            Act::Expire => expire::expire(ctx, &id).await?,
+        };
+        Ok(if done { Performed::Done } else { Performed::LookFirst })
+    }
+
+    async fn mirror(ctx: &WorkflowContext<Self>, view: &SubscriptionView) -> Result<(), Halt> {
+        let (id, standing, policy) =
+            ctx.state(|s| (s.life.subscription.clone(), s.life.standing.clone(), s.life.policy.clone()));
+        let destroy_at = Some(&standing)
+            .filter(|standing| standing.phase == Phase::Retained)
+            .and_then(|standing| standing.destroy_at(&policy));
+        let mirror = SubscriptionMirror { subscription: id, view: view.clone(), phase: standing.phase, destroy_at };
+        record(ctx, Ledger::mirror_subscription, mirror).await
+    }
+}
+
+/// Whether an act takes something away from the customer, and so may only follow a look at Stripe made just now.
+fn stops_something(act: &Act) -> bool {
+    matches!(act, Act::Suspend { .. } | Act::Retain | Act::EndSubscription | Act::Expire)
+}
+
+/// The services a subscription pays for.
+pub(crate) async fn services(
+    ctx: &WorkflowContext<Subscription>,
+    id: &SubscriptionId,
+) -> Result<Vec<ServiceRef>, Halt> {
+    record(ctx, Ledger::services, id.clone()).await
+}

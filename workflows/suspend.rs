@@ -1,0 +1,93 @@
+//! Machines stopped for a missing payment, and started again when it returned.
+use contract::{
+    ledger::{Ledger, ServiceChange, ServiceRef},
+    letter::{LetterInput, LetterKind, LetterSubject},
+    machine::Machine,
+};
+use domain::{UnixSecs, ids::SubscriptionId, order::Step, service::ServiceStatus};
+use temporalio_workflow::WorkflowContext;
+
+use crate::{
+    attention::{Halt, attempt, attempt_once, record},
+    notify, patience,
+    subscription::{Subscription, services},
+    wait::wait,
+};
+
+/// How long an act waits for an order that is still being built before it looks again.
+const BUILDING_POLL_SECS: i64 = 300;
+
+/// Stops every running machine of the subscription, and says why. Gives false when it has to be looked first whether that
+/// is still wanted: staff had to be asked, or an order is still being built.
+pub(crate) async fn suspend(
+    ctx: &WorkflowContext<Subscription>,
+    id: &SubscriptionId,
+    invoice: &str,
+) -> Result<bool, Halt> {
+    for service in services(ctx, id).await? {
+        if service.status == ServiceStatus::Provisioning {
+            return building(ctx).await;
+        }
+        if service.status == ServiceStatus::Running {
+            if !stop(ctx, Step::Suspend, &service).await? {
+                return Ok(false);
+            }
+            change(ctx, &service, ServiceStatus::Suspended).await?;
+            write(ctx, LetterKind::ServiceSuspended, id, &service, invoice).await;
+        }
+    }
+    Ok(true)
+}
+
+/// Stops one machine. Gives false when staff were asked and want it tried again: the customer may have paid meanwhile.
+pub(crate) async fn stop(ctx: &WorkflowContext<Subscription>, step: Step, service: &ServiceRef) -> Result<bool, Halt> {
+    let stopped = attempt_once(ctx, step, &Machine::suspend, service.machine.clone(), patience::task).await?;
+    Ok(stopped.is_some())
+}
+
+/// Waits a while for an order that is still being built, and says that it has to be looked again.
+pub(crate) async fn building(ctx: &WorkflowContext<Subscription>) -> Result<bool, Halt> {
+    wait(ctx, BUILDING_POLL_SECS, "an order is still being built", |_| false).await?;
+    Ok(false)
+}
+
+/// Starts every stopped machine of the subscription again.
+pub(crate) async fn resume(ctx: &WorkflowContext<Subscription>, id: &SubscriptionId) -> Result<bool, Halt> {
+    let stopped_at: UnixSecs =
+        ctx.state(|s| s.standing_ref().suspended_at.or(s.standing_ref().retained_at)).unwrap_or_default();
+    for service in services(ctx, id).await? {
+        if matches!(service.status, ServiceStatus::Suspended | ServiceStatus::Retained) {
+            attempt(ctx, Step::Resume, Machine::resume, service.machine.clone(), patience::task).await?;
+            change(ctx, &service, ServiceStatus::Running).await?;
+            write(ctx, LetterKind::ServiceResumed, id, &service, &stopped_at.to_string()).await;
+        }
+    }
+    Ok(true)
+}
+
+/// Notes a change in the life of a service.
+pub(crate) async fn change(
+    ctx: &WorkflowContext<Subscription>,
+    service: &ServiceRef,
+    status: ServiceStatus,
+) -> Result<(), Halt> {
+    record(ctx, Ledger::change_service, ServiceChange { service: service.machine.service, status }).await
+}
+
+/// Writes about one service, once for each fact.
+pub(crate) async fn write(
+    ctx: &WorkflowContext<Subscription>,
+    kind: LetterKind,
+    id: &SubscriptionId,
+    service: &ServiceRef,
+    fact: &str,
+) {
+    let stamp = service.machine.service;
+    let letter = LetterInput {
+        kind,
+        subject: LetterSubject::Subscription(id.clone()),
+        service: Some(stamp),
+        occasion: format!("{kind}/{stamp}/{fact}"),
+    };
+    notify::write_to(ctx, letter).await;
+}

@@ -1,0 +1,97 @@
+//! Promises to take a step back. A promise is made *before* its step is tried, and kept in reverse.
+use contract::{
+    machine::{Machine, MachineRef},
+    name::Name,
+    payment::{CheckoutRef, CheckoutState, Payment, RefundInput},
+};
+use domain::{
+    ids::OrderId,
+    order::{Step, StepState},
+};
+use temporalio_workflow::WorkflowContext;
+
+use crate::{
+    attention::{Attended, Halt, Outcome, attempt, note},
+    patience,
+    wait::wait,
+};
+
+/// How often a payment that is on its way is looked at, before it can be given back; each look waits twice as long.
+const PROCESSING_POLL_SECS: i64 = 30;
+/// The longest it waits.
+const PROCESSING_POLL_LIMIT_SECS: i64 = 3_600;
+
+/// How one step is taken back. Each treats "not there" as done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Promise {
+    /// Close the payment page, and give the money back if it was paid meanwhile.
+    CloseCheckout(CheckoutRef),
+    /// Give the money back and end the subscription.
+    Refund(RefundInput),
+    /// Destroy the machine.
+    Destroy(MachineRef),
+    /// Remove the published names.
+    Withdraw(OrderId),
+}
+
+/// The promises made so far.
+#[derive(Debug, Default)]
+pub(crate) struct Undo {
+    promises: Vec<Promise>,
+}
+
+impl Undo {
+    /// Promises to take a step back. Called before the step is tried.
+    pub(crate) fn promise(&mut self, promise: Promise) {
+        self.promises.push(promise);
+    }
+
+    /// Takes the last promise back: its step was found not to have happened.
+    pub(crate) fn forget_last(&mut self) {
+        self.promises.pop();
+    }
+
+    /// Keeps every promise, the last one first. A step back that fails waits for staff like any other.
+    pub(crate) async fn keep<W: Attended>(self, ctx: &WorkflowContext<W>) -> Result<(), Halt> {
+        ctx.state_mut(|s| s.desk_mut().detach());
+        for promise in self.promises.into_iter().rev() {
+            match promise {
+                Promise::CloseCheckout(session) => close_checkout(ctx, session).await?,
+                Promise::Refund(paid) => refund(ctx, paid).await?,
+                Promise::Destroy(machine) => {
+                    attempt(ctx, Step::Destroy, Machine::destroy, machine, patience::task).await?;
+                    note(ctx, Step::Clone, StepState::Undone).await?;
+                }
+                Promise::Withdraw(order) => {
+                    attempt(ctx, Step::Unname, Name::withdraw, order, patience::call).await?;
+                    note(ctx, Step::Name, StepState::Undone).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn refund<W: Attended>(ctx: &WorkflowContext<W>, paid: RefundInput) -> Result<(), Halt> {
+    attempt(ctx, Step::Refund, Payment::refund, paid, patience::call).await?;
+    note(ctx, Step::Payment, StepState::Undone).await
+}
+
+async fn close_checkout<W: Attended>(ctx: &WorkflowContext<W>, session: CheckoutRef) -> Result<(), Halt> {
+    let mut poll_secs = PROCESSING_POLL_SECS;
+    loop {
+        let closed = attempt(ctx, Step::Checkout, Payment::expire_checkout, session.clone(), patience::call).await?;
+        match closed {
+            Outcome::Ran(CheckoutState::Paid { subscription }) => {
+                return refund(ctx, RefundInput { order: session.order, subscription }).await;
+            }
+            Outcome::Ran(CheckoutState::Open | CheckoutState::Processing) => {
+                wait(ctx, poll_secs, "a payment is on its way", |_| false).await?;
+                poll_secs = (poll_secs * 2).min(PROCESSING_POLL_LIMIT_SECS);
+            }
+            Outcome::Ran(CheckoutState::Expired) | Outcome::ByHand(_) => {
+                return note(ctx, Step::Checkout, StepState::Undone).await;
+            }
+        }
+    }
+}

@@ -159,11 +159,13 @@ pub(crate) async fn submit(State(portal): Shared, Path(slug): Path<String>, mut 
         let shell = posted.visitor.form_shell("pricing").await?;
         let (shell, plan) = may_order(&portal, shell, &user, &slug).await?;
         let order = posted.text("order").parse::<OrderId>().map_err(|_| Refusal::Unreadable)?;
-        if let Some(known) = portal.store.brief(order).await? {
-            return Ok(way_on(&known, &user)?);
-        }
-        if portal.store.unpaid_orders(user.account).await? >= UNPAID_LIMIT {
-            return Err(CheckoutRefusal::ManyUnpaid(shell));
+        match portal.store.brief(order).await? {
+            Some(known) if opening(&known, &user) => {}
+            Some(known) => return Ok(way_on(&known, &user)?),
+            None if portal.store.unpaid_orders(user.account).await? >= UNPAID_LIMIT => {
+                return Err(CheckoutRefusal::ManyUnpaid(shell));
+            }
+            None => {}
         }
         let mut form = filled(&portal, plan, order, posted.text("term")).await?;
         let input = checked(&portal, &mut form, &posted, &user)?;
@@ -260,6 +262,12 @@ fn service_of(order: OrderId) -> ServiceId {
         *byte = hashed;
     }
     ServiceId(uuid::Builder::from_random_bytes(bytes).into_uuid())
+}
+
+/// Whether the payment page of this customer's order is being opened right now, by the same form sent a moment ago. Asking
+/// the order's workflow again waits for that page.
+fn opening(order: &OrderBrief, user: &User) -> bool {
+    order.account == user.account && order.status == OrderStatus::AwaitingPayment && order.checkout_url.is_none()
 }
 
 /// Where the customer goes with an order that is written down: to the payment page, or to the order's own.

@@ -20,6 +20,7 @@ test:
 	tests/house/install-tools test
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+	tests/previous/build
 	cargo build --locked --workspace --bins
 	cargo test --locked --workspace
 

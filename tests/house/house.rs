@@ -130,7 +130,12 @@ impl House {
 
     /// Starts one more `ez work`.
     pub async fn start_worker(&self) -> Result<()> {
-        self.portal.start_worker().await
+        self.portal.start_worker("ez").await
+    }
+
+    /// Starts one `ez work` of the release before this one, which `tests/previous/build` makes.
+    pub async fn start_previous_worker(&self) -> Result<()> {
+        self.portal.start_worker("ez-previous").await
     }
 
     /// Kills the web as a power cut would.

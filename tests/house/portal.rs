@@ -39,7 +39,11 @@ impl Portal {
     }
 
     fn ez(&self, log: &str, words: &[&str]) -> Result<Launch> {
-        Ok(Launch::new(log, own_binary("ez")?).args(words).envs(&self.settings))
+        self.binary("ez", log, words)
+    }
+
+    fn binary(&self, name: &str, log: &str, words: &[&str]) -> Result<Launch> {
+        Ok(Launch::new(log, own_binary(name)?).args(words).envs(&self.settings))
     }
 
     pub(crate) async fn run(&self, words: &[&str], input: &str) -> Result<String> {
@@ -72,11 +76,12 @@ impl Portal {
         Ok(())
     }
 
-    pub(crate) async fn start_worker(&self) -> Result<()> {
+    /// Starts `work` of the binary of this name.
+    pub(crate) async fn start_worker(&self, binary: &str) -> Result<()> {
         let port = free_port()?;
         let metrics = BTreeMap::from([("EZ_METRICS_LISTEN".to_owned(), format!("127.0.0.1:{port}"))]);
         let mut workers = self.workers.lock().await;
-        let mut running = self.ez("ez-work", &["work"])?.envs(&metrics).start(&self.logs)?;
+        let mut running = self.binary(binary, "ez-work", &["work"])?.envs(&metrics).start(&self.logs)?;
         running.wait_until(READY_LIMIT, || listens(port)).await?;
         workers.push(running);
         Ok(())

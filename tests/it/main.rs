@@ -8,6 +8,7 @@
 //! | `unwind` | every step broken for good, given up, and a clean slate asked of the vendors |
 //! | `attention` | retry, skip and abandon; staff see what waits |
 //! | `death` | a worker killed in the middle of an order |
+//! | `deploys` | the release before this one and this one share the work |
 //! | `webhook` | every kind of bad webhook |
 //! | `forms` | every kind of bad form, and who may see what |
 //! | `outage` | Temporal, PostgreSQL or the mail server away |
@@ -26,6 +27,7 @@ mod attention;
 mod browser;
 mod cluster;
 mod death;
+mod deploys;
 mod doctor;
 mod forms;
 mod histories;

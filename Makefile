@@ -4,7 +4,7 @@ export SQLX_OFFLINE := true
 target := $(or $(CARGO_TARGET_DIR),target)
 bins := -p ez -p standins -p house --bins
 
-.PHONY: demo dev test
+.PHONY: demo dev test bench
 
 # The journey as a customer, then a life in seconds; stays up until Ctrl-C. `make demo ONCE=1` ends after the journey.
 demo: tools
@@ -23,6 +23,11 @@ test:
 	tests/previous/build
 	cargo build --locked --workspace --bins
 	cargo test --locked --workspace
+
+# What docs/PERFORMANCE.md tells of, measured here: `make bench ARGS="--runs 3 pricing dashboard"`.
+bench: tools
+	cargo build --release --locked --workspace --bins
+	$(target)/release/bench $(ARGS)
 
 .PHONY: tools
 tools:

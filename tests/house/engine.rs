@@ -55,17 +55,26 @@ impl Engine {
     ///
     /// *Errors*: a server is missing (the error names the command that installs it) or did not come up (with the end of its log).
     pub async fn start(with_stripe_mock: bool) -> Result<Self> {
-        Box::pin(Self::build(with_stripe_mock)).await
+        Box::pin(Self::build(with_stripe_mock, false)).await
     }
 
-    async fn build(with_stripe_mock: bool) -> Result<Self> {
+    /// The same without stripe-mock, and with a PostgreSQL that waits for the disk as in production: for measuring.
+    pub async fn start_durable() -> Result<Self> {
+        Box::pin(Self::build(false, true)).await
+    }
+
+    async fn build(with_stripe_mock: bool, durable: bool) -> Result<Self> {
         let began = Instant::now();
         // Another part of the process may have installed it first; either one serves.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let place = Place::new()?;
         let stripe_mock = async { if with_stripe_mock { StripeMock::start(&place).await.map(Some) } else { Ok(None) } };
-        let (postgres, temporal, powerdns, stripe_mock) =
-            tokio::try_join!(Postgres::start(&place), Temporal::start(&place), PowerDns::start(&place), stripe_mock)?;
+        let (postgres, temporal, powerdns, stripe_mock) = tokio::try_join!(
+            Postgres::start(&place, durable),
+            Temporal::start(&place),
+            PowerDns::start(&place),
+            stripe_mock
+        )?;
         let houses = Mutex::default();
         Ok(Self { postgres, temporal, powerdns, stripe_mock, houses, started_in: began.elapsed(), place })
     }

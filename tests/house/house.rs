@@ -138,6 +138,16 @@ impl House {
         self.portal.start_worker("ez-previous").await
     }
 
+    /// The process of `ez serve`, while it runs.
+    pub async fn web_pid(&self) -> Option<i32> {
+        self.portal.web_pid().await
+    }
+
+    /// The processes of every `ez work` that runs.
+    pub async fn worker_pids(&self) -> Vec<i32> {
+        self.portal.worker_pids().await
+    }
+
     /// Kills the web as a power cut would.
     pub async fn kill_web(&self) -> Result<()> {
         self.portal.end_web(false).await

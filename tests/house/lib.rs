@@ -5,6 +5,7 @@
 
 mod catalogue;
 mod control;
+mod crowd;
 mod customer;
 mod engine;
 mod house;
@@ -20,6 +21,7 @@ mod visitor;
 
 pub use catalogue::{Catalogue, ImageEntry, NodeEntry, PlanEntry, PoolEntry, PriceEntry};
 pub use control::{Control, Letter, Machines, Mailbox, Names, Record, Vm};
+pub use crowd::{LINES_EACH, Past};
 pub use customer::{Customer, DECLINED_CARD, FAILS_LATER_CARD, GOOD_CARD, OrderForm, order_id};
 pub use engine::Engine;
 pub use house::House;

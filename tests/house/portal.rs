@@ -87,6 +87,16 @@ impl Portal {
         Ok(())
     }
 
+    /// The process of the web, while it runs.
+    pub(crate) async fn web_pid(&self) -> Option<i32> {
+        self.web.lock().await.as_ref().map(Running::pid)
+    }
+
+    /// The processes of the workers that run.
+    pub(crate) async fn worker_pids(&self) -> Vec<i32> {
+        self.workers.lock().await.iter().map(Running::pid).collect()
+    }
+
     /// Ends the web: gracefully, or as a power cut would.
     pub(crate) async fn end_web(&self, gracefully: bool) -> Result<()> {
         match self.web.lock().await.take() {

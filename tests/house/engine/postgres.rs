@@ -21,16 +21,10 @@ const DOWNLOADED_VERSION: &str = "=17.6.0";
 const ZONKY_RELEASES: &str = "https://github.com/zonkyio/embedded-postgres-binaries";
 const READY_LIMIT: Duration = Duration::from_secs(30);
 const SUPERUSER: &str = "house";
+const SERVER_SETTINGS: [&str; 4] =
+    ["listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=400", "shared_buffers=128MB"];
 /// Nothing here outlives the run, so nothing needs to survive a power cut.
-const SERVER_SETTINGS: [&str; 7] = [
-    "listen_addresses=127.0.0.1",
-    "unix_socket_directories=",
-    "fsync=off",
-    "synchronous_commit=off",
-    "full_page_writes=off",
-    "max_connections=400",
-    "shared_buffers=128MB",
-];
+const VOLATILE_SETTINGS: [&str; 3] = ["fsync=off", "synchronous_commit=off", "full_page_writes=off"];
 
 /// A PostgreSQL server in which the house makes databases.
 #[derive(Debug)]
@@ -40,7 +34,8 @@ pub(crate) struct Postgres {
 }
 
 impl Postgres {
-    pub(crate) async fn start(place: &Place) -> Result<Self> {
+    /// Starts it, or finds it. A durable one keeps what it committed through a power cut, and takes its time for it.
+    pub(crate) async fn start(place: &Place, durable: bool) -> Result<Self> {
         if let Some(given) = std::env::var("DATABASE_URL").ok().filter(|url| !url.is_empty()) {
             let admin_url: Url = given.parse().context("DATABASE_URL is not a URL")?;
             PgConnection::connect(admin_url.as_str())
@@ -54,10 +49,10 @@ impl Postgres {
             Some(found) => found,
             None => download().await?,
         };
-        Self::start_private(place, &reachable(place, binaries)?).await
+        Self::start_private(place, &reachable(place, binaries)?, durable).await
     }
 
-    async fn start_private(place: &Place, binaries: &Path) -> Result<Self> {
+    async fn start_private(place: &Place, binaries: &Path, durable: bool) -> Result<Self> {
         let password = format!("{:032x}", rand::random::<u128>());
         let (cluster, password_file) = (place.data().join("postgresql"), place.data().join("postgresql-password"));
         fs::write(&password_file, &password)?;
@@ -71,10 +66,11 @@ impl Postgres {
         initdb.run(&place.logs(), READY_LIMIT).await?;
         let port = free_port()?;
         let admin_url: Url = format!("postgres://{SUPERUSER}:{password}@127.0.0.1:{port}/postgres").parse()?;
+        let volatile: &[&str] = if durable { &[] } else { &VOLATILE_SETTINGS };
         let launch = Launch::new("postgresql", binaries.join("postgres"))
             .args(["-D".as_ref(), cluster.as_os_str()])
             .args(["-p".to_owned(), port.to_string()])
-            .args(SERVER_SETTINGS.iter().flat_map(|setting| ["-c", setting]))
+            .args(SERVER_SETTINGS.iter().chain(volatile).flat_map(|setting| ["-c", setting]))
             .as_account(place.account())
             .in_directory(place.data())
             .farewell(Signal::SIGQUIT);

@@ -1,0 +1,109 @@
+//! `bench [--runs N] [name…]`: how fast the house is, measured through the wire on this machine; `make bench` builds and
+//! runs it. Each benchmark starts a house of its own with the binaries that stand beside this one, checks every answer,
+//! and prints medians over several runs. The figures prove nothing by themselves: they are not tests, and nothing fails
+//! when one is slow.
+//!
+//! | file | measures |
+//! |---|---|
+//! | `web` | the pricing page, the dashboard, the webhook door, memory |
+
+mod figures;
+mod load;
+mod machine;
+mod web;
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use futures::future::BoxFuture;
+use house::Engine;
+
+use figures::Figure;
+
+const USAGE: &str = "bench [--runs N] [--volatile] [name…]";
+const RUNS: usize = 5;
+
+/// What every benchmark is given.
+pub(crate) struct Stage {
+    /// The servers all houses share.
+    pub(crate) engine: Engine,
+    /// How often a measurement is made; the figures are medians of these.
+    pub(crate) runs: usize,
+}
+
+/// One benchmark.
+#[derive(Clone, Copy)]
+pub(crate) struct Benchmark {
+    /// What it is called by on the command line; every name that begins with a given word is run.
+    pub(crate) name: &'static str,
+    /// What it does, in one line.
+    pub(crate) about: &'static str,
+    /// Measures. *Errors*: something did not start, or an answer was not what it should be.
+    pub(crate) run: for<'a> fn(&'a Stage) -> BoxFuture<'a, Result<Vec<Figure>>>,
+}
+
+/// What the command line asks for.
+struct Asked {
+    runs: usize,
+    volatile: bool,
+    names: Vec<String>,
+}
+
+fn every() -> Vec<Benchmark> {
+    [web::BENCHMARKS].concat()
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match Box::pin(run()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fault) => {
+            let _ = writeln!(io::stderr(), "{fault:?}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn asked() -> Result<Asked> {
+    let mut asked = Asked { runs: RUNS, volatile: false, names: Vec::new() };
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "--runs" => asked.runs = words.next().context(USAGE)?.parse().context(USAGE)?,
+            "--volatile" => asked.volatile = true,
+            flag if flag.starts_with('-') => bail!(USAGE),
+            _ => asked.names.push(word),
+        }
+    }
+    if asked.runs == 0 {
+        bail!(USAGE);
+    }
+    Ok(asked)
+}
+
+async fn run() -> Result<()> {
+    let asked = asked()?;
+    let wanted = |name: &str| asked.names.is_empty() || asked.names.iter().any(|word| name.starts_with(word.as_str()));
+    let chosen: Vec<Benchmark> = every().into_iter().filter(|benchmark| wanted(benchmark.name)).collect();
+    if chosen.is_empty() {
+        let names: Vec<&str> = every().iter().map(|benchmark| benchmark.name).collect();
+        bail!("no benchmark is called that; there are: {}", names.join(", "));
+    }
+    let engine = if asked.volatile { Engine::start(false).await? } else { Engine::start_durable().await? };
+    let stage = Stage { engine, runs: asked.runs };
+    let mut out = io::stdout();
+    writeln!(out, "{}", machine::described())?;
+    let disk = if asked.volatile { "does not wait for the disk" } else { "waits for the disk at every commit" };
+    writeln!(out, "PostgreSQL {disk}; medians of {} runs, lowest and highest beside them\n", stage.runs)?;
+    for benchmark in chosen {
+        writeln!(out, "{}: {}", benchmark.name, benchmark.about)?;
+        out.flush()?;
+        let figures = (benchmark.run)(&stage).await.with_context(|| format!("the benchmark {}", benchmark.name))?;
+        for figure in figures {
+            writeln!(out, "  {figure}")?;
+        }
+        writeln!(out)?;
+    }
+    stage.engine.stop().await
+}

@@ -54,7 +54,7 @@ impl fmt::Display for Figure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (sorted, median) = (self.sorted(), self.median());
         let (least, most) = (sorted.first().copied().unwrap_or(0.0), sorted.last().copied().unwrap_or(0.0));
-        let digits = if median.abs() < 100.0 { 1 } else { 0 };
+        let digits = usize::from(median.abs() < 100.0);
         write!(f, "{:<44} {median:>10.digits$} {:<11}", self.name, self.unit)?;
         write!(f, " ({least:.digits$} to {most:.digits$})")?;
         match self.aim {

@@ -38,12 +38,15 @@ pub(crate) async fn run(client: Client, task_queue: &str, hands: Hands, stop: Ca
         .workflow_task_poller_behavior(PollerBehavior::SimpleMaximum(POLLERS))
         .activity_task_poller_behavior(PollerBehavior::SimpleMaximum(POLLERS))
         .build();
-    let mut worker = Worker::new(&runtime, client, options).context("making the worker")?;
+    let worker = Worker::new(&runtime, client, options).context("making the worker")?;
     let shut_down = worker.shutdown_handle();
     let (done, ended) = tokio::sync::oneshot::channel();
     let handle = tokio::runtime::Handle::current();
     // A worker's future stays on one thread, so it gets one of its own.
     let thread = thread::Builder::new().name("temporal-worker".to_owned()).spawn(move || {
+        // What the worker holds closes its connections when it is dropped, and needs the runtime for it.
+        let _entered = handle.enter();
+        let mut worker = worker;
         let result = handle.block_on(worker.run()).map_err(|fault| anyhow!("{fault}"));
         let _ = done.send(result);
     })?;

@@ -23,6 +23,11 @@ use tokio::sync::Mutex;
 
 /// How long a page waits for Temporal.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a checkout does: long enough for a workflow task that was handed to a worker just going away to be handed out
+/// once more.
+const CHECKOUT_PATIENCE: Duration = Duration::from_secs(12);
+/// After so long without an answer an order's workflow task is handed out again.
+const ORDER_TASK_TIMEOUT: Duration = Duration::from_secs(4);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// The update every workflow takes a decision of staff through.
 const DECIDE: &str = "decide";
@@ -138,9 +143,10 @@ impl Engine {
     async fn within<T>(
         &self,
         doing: &'static str,
+        patience: Duration,
         call: impl Future<Output = Result<T, EngineRefusal>>,
     ) -> Result<T, EngineRefusal> {
-        let answer = tokio::time::timeout(PATIENCE, call).await.unwrap_or_else(|late| Err(away(doing, late)));
+        let answer = tokio::time::timeout(patience, call).await.unwrap_or_else(|late| Err(away(doing, late)));
         if matches!(answer, Err(EngineRefusal::Away { .. })) {
             self.forget().await;
         }
@@ -152,7 +158,7 @@ impl Engine {
     /// *Errors*: [`EngineRefusal::Away`], after at most five seconds.
     pub(crate) async fn ping(&self) -> Result<(), EngineRefusal> {
         let client = self.client().await?;
-        self.within("asking how it is", async {
+        self.within("asking how it is", PATIENCE, async {
             let mut service = client.connection().workflow_service();
             let asked = service.get_system_info(Request::new(GetSystemInfoRequest {})).await;
             asked.map(drop).map_err(|status| away("asking how it is", status))
@@ -175,9 +181,10 @@ impl Engine {
         let options = WorkflowUpdateWithStartOptions::new(&self.task_queue, id, WorkflowIdConflictPolicy::UseExisting)
             .id_reuse_policy(WorkflowIdReusePolicy::RejectDuplicate)
             .search_attributes(attributes)
+            .task_timeout(ORDER_TASK_TIMEOUT)
             .update_id(CHECKOUT_ONCE)
             .build();
-        self.within("opening a checkout", async {
+        self.within("opening a checkout", CHECKOUT_PATIENCE, async {
             let asked =
                 client.execute_update_with_start_workflow(OrderWorkflow, input.clone(), Checkout, input, options).await;
             asked.or_else(checkout_refusal)
@@ -191,7 +198,7 @@ impl Engine {
     pub(crate) async fn decide(&self, workflow_id: &str, decision: Decision) -> Result<(), EngineRefusal> {
         let client = self.client().await?;
         let handle = client.get_workflow_handle::<UntypedWorkflow>(workflow_id);
-        self.within("handing over a decision", async {
+        self.within("handing over a decision", PATIENCE, async {
             let options = WorkflowExecuteUpdateOptions::default();
             handle.execute_update(Decide, decision, options).await.map(drop).map_err(update_refusal)
         })

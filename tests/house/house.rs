@@ -163,6 +163,11 @@ impl House {
         self.portal.end_web(true).await
     }
 
+    /// Asks the worker that runs longest to end and waits, as a rolling deployment does.
+    pub async fn stop_oldest_worker(&self) -> Result<()> {
+        self.portal.end_oldest_worker().await
+    }
+
     /// Asks every worker to end and waits.
     pub async fn stop_worker(&self) -> Result<()> {
         self.portal.end_workers(true).await

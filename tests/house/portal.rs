@@ -105,6 +105,15 @@ impl Portal {
         }
     }
 
+    /// Ends the worker that runs longest, gracefully.
+    pub(crate) async fn end_oldest_worker(&self) -> Result<()> {
+        let mut workers = self.workers.lock().await;
+        if workers.is_empty() {
+            bail!("no worker is running");
+        }
+        end(workers.remove(0), true).await
+    }
+
     /// Ends every worker: gracefully, or as a power cut would.
     pub(crate) async fn end_workers(&self, gracefully: bool) -> Result<()> {
         for worker in std::mem::take(&mut *self.workers.lock().await) {

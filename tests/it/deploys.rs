@@ -38,21 +38,18 @@ async fn keep_buying(customer: &Customer, number: usize, stop: &AtomicBool) -> V
     pages
 }
 
-/// Both, this one alone, both, the one before alone: work is handed over in every direction.
+/// This release alone, both, the one before alone, both: work is handed over in both directions, as when a deployment rolls
+/// forward and back.
 async fn take_turns(house: &House, stop: &AtomicBool) {
     let began = Instant::now();
-    for turn in (0..4).cycle() {
-        house.stop_worker().await.expect("the workers end");
-        if turn != 1 {
-            house.start_previous_worker().await.expect("a worker of the release before");
-        }
-        if turn != 3 {
-            house.start_worker().await.expect("a worker of this release");
-        }
+    while began.elapsed() < SHARED {
+        house.start_previous_worker().await.expect("a worker of the release before");
         tokio::time::sleep(TURN).await;
-        if began.elapsed() > SHARED {
-            break;
-        }
+        house.stop_oldest_worker().await.expect("this release's worker ends");
+        tokio::time::sleep(TURN).await;
+        house.start_worker().await.expect("a worker of this release");
+        tokio::time::sleep(TURN).await;
+        house.stop_oldest_worker().await.expect("the worker of the release before ends");
     }
     stop.store(true, Ordering::Relaxed);
 }
@@ -96,8 +93,6 @@ async fn two_releases_share_the_work_for_half_a_minute_and_nothing_fails_to_repl
     let stop = AtomicBool::new(false);
     let buying = join_all(customers.iter().enumerate().map(|(number, one)| keep_buying(one, number, &stop)));
     let (bought, ()) = tokio::join!(buying, take_turns(&house, &stop));
-    house.stop_worker().await.expect("the workers end");
-    house.start_worker().await.expect("a worker of this release");
     for (customer, pages) in customers.iter().zip(&bought) {
         for page in pages {
             customer.wait_until_page_says(page, "delivered", SOON).await.expect("delivered");

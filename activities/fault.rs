@@ -180,7 +180,7 @@ impl From<StoreError> for Fault {
         let doing = "using our own database";
         match error {
             StoreError::Unavailable { .. } => Vendor::Database.try_again(doing, error),
-            StoreError::Conflict { .. } | StoreError::Corrupt { .. } => {
+            StoreError::Conflict { .. } | StoreError::Corrupt { .. } | StoreError::Refused { .. } => {
                 Vendor::Database.give_up_over(doing, error.to_string(), error)
             }
         }

@@ -193,6 +193,7 @@ fn subject(subject: AttentionSubject) -> (String, Option<OrderId>, Option<Subscr
     match subject {
         AttentionSubject::Order(order) => (order.workflow_id(), Some(order), None),
         AttentionSubject::Subscription(id) => (id.workflow_id(), None, Some(id)),
+        AttentionSubject::Letter(occasion) => (format!("letter-{occasion}"), None, None),
     }
 }
 

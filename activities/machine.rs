@@ -116,8 +116,8 @@ impl MachineDesk {
     #[activity(definition = defs::Answer)]
     pub async fn answer(self: Arc<Self>, ctx: ActivityContext, machine: MachineRef) -> Result<(), ActivityError> {
         let doing = doing("hearing from", &machine);
-        alive(&ctx, &doing.clone(), |_| async move {
-            self.proxmox.answer(&target(&machine)).await.map_err(|error| error.into_fault(doing))
+        alive(&ctx, &doing.clone(), |progress| async move {
+            self.proxmox.answer(&target(&machine), &progress).await.map_err(|error| error.into_fault(doing))
         })
         .await
     }

@@ -10,7 +10,7 @@ use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
 use crate::{
-    fault::{Fault, Vendor},
+    fault::{Fault, Vendor, redacted},
     name::of_store,
 };
 use facts::{Gathered, Receiver};
@@ -37,7 +37,15 @@ impl MailDesk {
     /// under the same Message-ID.
     #[activity(definition = defs::Send)]
     pub async fn send(self: Arc<Self>, _ctx: ActivityContext, letter: LetterInput) -> Result<(), ActivityError> {
-        self.deliver(&letter).await.map_err(Fault::into_activity)
+        let delivered = self.deliver(&letter).await;
+        if let Err(Fault::GiveUp { reason, .. }) = &delivered {
+            // Whatever the cause, a letter that will not be sent is one that staff see.
+            let noted = self.store.letter_refused(&letter.occasion, letter.kind.as_str(), &redacted(reason)).await;
+            if let Err(error) = noted {
+                tracing::warn!(%error, occasion = letter.occasion, "what became of a letter could not be noted");
+            }
+        }
+        delivered.map_err(Fault::into_activity)
     }
 }
 
@@ -73,13 +81,7 @@ impl MailDesk {
             Ok(()) => self.store.letter_sent(&input.occasion).await.map_err(|error| of_store(&doing, error)),
             Err(error) => {
                 let why = error.to_string();
-                let given_up = matches!(error, SmtpError::Refused(_) | SmtpError::Unwritable(_));
-                let noted = if given_up {
-                    self.store.letter_refused(&input.occasion, &why).await
-                } else {
-                    self.store.letter_failed(&input.occasion, &why).await
-                };
-                if let Err(error) = noted {
+                if let Err(error) = self.store.letter_failed(&input.occasion, &why).await {
                     tracing::warn!(%error, occasion = input.occasion, "what became of a letter could not be noted");
                 }
                 Err(error.into_fault(&doing))
@@ -94,7 +96,7 @@ impl MailDesk {
         match begun.map_err(|error| of_store(doing, error))? {
             LetterState::Sent => Ok(()),
             LetterState::ToSend { .. } => {
-                let noted = self.store.letter_refused(&input.occasion, why).await;
+                let noted = self.store.letter_refused(&input.occasion, input.kind.as_str(), why).await;
                 noted.map_err(|error| of_store(doing, error))
             }
         }

@@ -7,9 +7,11 @@ use domain::ids::{OrderId, ServiceId};
 use store::{OrderBrief, Store, StoreError};
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
-use tokio::time::timeout;
 
-use crate::fault::{Fault, Vendor};
+use crate::{
+    deadline::in_time,
+    fault::{Fault, Vendor},
+};
 use powerdns::{PowerDnsApi, Published};
 
 #[warn(missing_docs)]
@@ -32,16 +34,18 @@ pub struct NameDesk {
 impl NameDesk {
     /// Publishes A, AAAA and PTR. *Idempotence*: the same records again replace themselves.
     #[activity(definition = defs::Publish)]
-    pub async fn publish(self: Arc<Self>, _ctx: ActivityContext, order: OrderId) -> Result<(), ActivityError> {
+    pub async fn publish(self: Arc<Self>, ctx: ActivityContext, order: OrderId) -> Result<(), ActivityError> {
         let doing = format!("publishing the name of order {order}");
-        in_time(&doing, self.publish_order(order, &doing)).await.map_err(Fault::into_activity)
+        let step = self.publish_order(order, &doing);
+        Ok(in_time(&ctx, STEP_LIMIT, Vendor::PowerDns, &doing, step).await?)
     }
 
     /// Removes the records that still say what we wrote. *Idempotence*: not there is done.
     #[activity(definition = defs::Withdraw)]
-    pub async fn withdraw(self: Arc<Self>, _ctx: ActivityContext, order: OrderId) -> Result<(), ActivityError> {
+    pub async fn withdraw(self: Arc<Self>, ctx: ActivityContext, order: OrderId) -> Result<(), ActivityError> {
         let doing = format!("withdrawing the name of order {order}");
-        in_time(&doing, self.withdraw_order(order, &doing)).await.map_err(Fault::into_activity)
+        let step = self.withdraw_order(order, &doing);
+        Ok(in_time(&ctx, STEP_LIMIT, Vendor::PowerDns, &doing, step).await?)
     }
 }
 
@@ -102,18 +106,11 @@ fn canonical(name: &str) -> String {
     format!("{}.", name.trim_end_matches('.').to_ascii_lowercase())
 }
 
-async fn in_time(doing: &str, step: impl Future<Output = Result<(), Fault>>) -> Result<(), Fault> {
-    match timeout(STEP_LIMIT, step).await {
-        Ok(done) => done,
-        Err(late) => Err(Vendor::PowerDns.outcome_unknown(doing, late)),
-    }
-}
-
 /// What an error of our own database means.
 pub(crate) fn of_store(doing: &str, error: StoreError) -> Fault {
     match error {
         StoreError::Unavailable { .. } => Vendor::Database.try_again(doing, error),
-        StoreError::Conflict { .. } | StoreError::Corrupt { .. } => {
+        StoreError::Conflict { .. } | StoreError::Corrupt { .. } | StoreError::Refused { .. } => {
             Vendor::Database.give_up_over(doing, error.to_string(), error)
         }
     }

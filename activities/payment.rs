@@ -1,6 +1,6 @@
 //! The payment activities: Stripe Checkout, subscriptions, invoices and refunds.
 #![expect(missing_docs, reason = "the constants that the macro makes of each activity cannot carry a docstring")]
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use contract::payment::{CheckoutRef, CheckoutState, RefundInput, defs};
 use domain::{
@@ -11,12 +11,18 @@ use store::{OrderBrief, Store};
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
-use crate::fault::{Fault, Vendor};
+use crate::{
+    deadline::in_time,
+    fault::{Fault, Vendor},
+};
 
 #[warn(missing_docs)]
 pub mod stripe;
 
 use stripe::{Attempt, StripeApi, checkout::CheckoutOrder, customer::Buyer, subscription::SubscriptionReport};
+
+/// All questions to Stripe together take less than the story allows the step.
+const STEP_LIMIT: Duration = Duration::from_secs(18);
 
 /// Takes payments, watches them and gives them back.
 pub struct PaymentDesk {
@@ -39,17 +45,19 @@ impl PaymentDesk {
         ctx: ActivityContext,
         order: OrderId,
     ) -> Result<CheckoutRef, ActivityError> {
-        Ok(self.opened(order, attempt(&ctx)).await?)
+        let step = self.opened(order, attempt(&ctx));
+        Ok(heard(&ctx, "opening the payment page", step).await?)
     }
 
     /// Says whether a Checkout Session was paid. Reads only.
     #[activity(definition = defs::ReadCheckout)]
     pub async fn read_checkout(
         self: Arc<Self>,
-        _ctx: ActivityContext,
+        ctx: ActivityContext,
         checkout: CheckoutRef,
     ) -> Result<CheckoutState, ActivityError> {
-        Ok(self.stripe.read_checkout(checkout.order, &checkout.session).await?)
+        let step = self.stripe.read_checkout(checkout.order, &checkout.session);
+        Ok(heard(&ctx, "reading the payment page", step).await?)
     }
 
     /// Closes a Checkout Session so that it can no longer be paid; says so when it was paid meanwhile.
@@ -61,7 +69,8 @@ impl PaymentDesk {
         ctx: ActivityContext,
         checkout: CheckoutRef,
     ) -> Result<CheckoutState, ActivityError> {
-        Ok(Box::pin(self.closed(checkout, attempt(&ctx))).await?)
+        let step = Box::pin(self.closed(checkout, attempt(&ctx)));
+        Ok(heard(&ctx, "closing the payment page", step).await?)
     }
 
     /// Says what Stripe knows about a subscription, and mirrors its invoices.
@@ -70,11 +79,11 @@ impl PaymentDesk {
     #[activity(definition = defs::ReadSubscription)]
     pub async fn read_subscription(
         self: Arc<Self>,
-        _ctx: ActivityContext,
+        ctx: ActivityContext,
         id: SubscriptionId,
     ) -> Result<SubscriptionView, ActivityError> {
-        let report = self.stripe.read_subscription(&id).await?;
-        Ok(self.mirrored(report).await?)
+        let step = async { self.mirrored(self.stripe.read_subscription(&id).await?).await };
+        Ok(heard(&ctx, "reading a subscription", step).await?)
     }
 
     /// Ends a subscription at Stripe and voids its open invoices. One that was paid meanwhile is left alive.
@@ -86,8 +95,8 @@ impl PaymentDesk {
         ctx: ActivityContext,
         id: SubscriptionId,
     ) -> Result<SubscriptionView, ActivityError> {
-        let report = self.stripe.end_subscription(&id, attempt(&ctx)).await?;
-        Ok(self.mirrored(report).await?)
+        let step = async { self.mirrored(self.stripe.end_subscription(&id, attempt(&ctx)).await?).await };
+        Ok(heard(&ctx, "ending a subscription", step).await?)
     }
 
     /// Cancels the subscription of an order that was given up and refunds whatever was paid for it.
@@ -95,8 +104,18 @@ impl PaymentDesk {
     /// *Idempotence*: looks at the refunds first, so a payment goes back once.
     #[activity(definition = defs::Refund)]
     pub async fn refund(self: Arc<Self>, ctx: ActivityContext, given_up: RefundInput) -> Result<(), ActivityError> {
-        Ok(self.stripe.refund_order(given_up.order, &given_up.subscription, attempt(&ctx)).await?)
+        let step = self.stripe.refund_order(given_up.order, &given_up.subscription, attempt(&ctx));
+        Ok(heard(&ctx, "refunding a payment", step).await?)
     }
+}
+
+/// Ends before Temporal would, in words of our own.
+async fn heard<T>(
+    ctx: &ActivityContext,
+    doing: &str,
+    step: impl Future<Output = Result<T, Fault>>,
+) -> Result<T, Fault> {
+    in_time(ctx, STEP_LIMIT, Vendor::Stripe, doing, step).await
 }
 
 fn attempt(ctx: &ActivityContext) -> Attempt {

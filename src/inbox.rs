@@ -175,7 +175,7 @@ impl Inbox {
     /// Starts the workflow of a letter that a page asked for. One that exists already is success.
     async fn begin(&self, queued: &QueuedLetter) -> Result<bool, StoreError> {
         let Some(letter) = letter_of(queued) else {
-            self.store.letter_refused(&queued.occasion, "the letter is about nothing we know").await?;
+            self.store.letter_refused(&queued.occasion, &queued.kind, "the letter is about nothing we know").await?;
             return Ok(true);
         };
         let options = WorkflowStartOptions::new(self.task_queue.clone(), letter.workflow_id())
@@ -207,7 +207,8 @@ fn letter_of(queued: &QueuedLetter) -> Option<LetterInput> {
         (_, _, Some(subscription)) => LetterSubject::Subscription(subscription.clone()),
         (None, None, None) => return None,
     };
-    Some(LetterInput { kind, subject, service: queued.service, occasion: queued.occasion.clone() })
+    let occasion = queued.occasion.clone();
+    Some(LetterInput { kind, subject, service: queued.service, occasion, patience_secs: None })
 }
 
 /// An error with everything beneath it, on one line.

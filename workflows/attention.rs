@@ -250,7 +250,7 @@ where
 }
 
 /// Makes a step wait for staff, and gives what they decided.
-async fn ask<W: Attended>(ctx: &WorkflowContext<W>, step: Step, reason: String) -> Result<Verdict, Halt> {
+pub(crate) async fn ask<W: Attended>(ctx: &WorkflowContext<W>, step: Step, reason: String) -> Result<Verdict, Halt> {
     let (subject, occurrence, token) = ctx.state_mut(|s| {
         let desk = s.desk_mut();
         desk.occurrence += 1;
@@ -263,7 +263,9 @@ async fn ask<W: Attended>(ctx: &WorkflowContext<W>, step: Step, reason: String) 
     let raised = AttentionRaised { subject: subject.clone(), step, reason, occurrence };
     // A database that refuses this entry for good must not hide the step: the search attribute above still shows it.
     let _ = write(ctx, &Ledger::raise_attention, raised).await;
-    notify::write_to(ctx, staff_letter(&subject, occurrence)).await;
+    if let Some(letter) = staff_letter(&subject, occurrence) {
+        notify::write_to(ctx, letter).await;
+    }
 
     let options = WaitConditionOptions::builder().maybe_cancellation_token(token).build();
     let waited = ctx.wait_condition_with_options(|s: &W| s.desk().decision.is_some(), options).await;
@@ -281,21 +283,24 @@ async fn ask<W: Attended>(ctx: &WorkflowContext<W>, step: Step, reason: String) 
     Ok(verdict)
 }
 
-fn staff_letter(subject: &AttentionSubject, occurrence: u32) -> LetterInput {
+/// About a letter that does not leave no letter is written.
+fn staff_letter(subject: &AttentionSubject, occurrence: u32) -> Option<LetterInput> {
     let (subject, whose) = match subject {
         AttentionSubject::Order(order) => (LetterSubject::Order(*order), order.workflow_id()),
         AttentionSubject::Subscription(id) => (LetterSubject::Subscription(id.clone()), id.workflow_id()),
+        AttentionSubject::Letter(_) => return None,
     };
-    LetterInput {
+    Some(LetterInput {
         kind: LetterKind::StaffAttention,
         subject,
         service: None,
         occasion: format!("staff_attention/{whose}/{occurrence}"),
-    }
+        patience_secs: None,
+    })
 }
 
 /// The words of the innermost cause: what the hands said they were doing, and what the vendor answered.
-fn reason(error: &ActivityExecutionError) -> String {
+pub(crate) fn reason(error: &ActivityExecutionError) -> String {
     if let Some(timeout) = error.as_timeout() {
         let last = timeout.cause().map(|cause| format!("; last answer: {cause}")).unwrap_or_default();
         return format!("no success in time ({:?}){last}", timeout.timeout_type());

@@ -236,6 +236,7 @@ impl Order {
                 subject: LetterSubject::Order(order),
                 service: None,
                 occasion: format!("order_abandoned/{order}"),
+                patience_secs: None,
             };
             notify::write_to(ctx, letter).await;
         }
@@ -248,6 +249,7 @@ impl Order {
             subject: LetterSubject::Order(machine.order),
             service: Some(machine.service),
             occasion: format!("{kind}/{}", machine.service),
+            patience_secs: None,
         }
     }
 

@@ -20,7 +20,7 @@ const TRANSACTION_LIMIT: Duration = Duration::from_secs(10);
 /// A database transaction is tried for this long: without end, as far as a business is concerned. Not said, it would be
 /// some hundred seconds.
 const TRANSACTION_PATIENCE: Duration = Duration::from_hours(24 * 3_650);
-/// Mail is tried for this long before a letter counts as failed.
+/// Mail is tried for this long before a letter waits for staff.
 const LETTER_PATIENCE: Duration = Duration::from_hours(72);
 
 /// A vendor call that answers at once.
@@ -34,8 +34,14 @@ pub(crate) fn task(patience_secs: u64, token: Option<WorkflowCancellationToken>,
 }
 
 /// A letter: nothing else waits for it, so it is tried for days.
-pub(crate) fn letter() -> ActivityOptions {
-    options(CALL_LIMIT, LETTER_PATIENCE, None, None, "hand the letter to the mail server")
+pub(crate) fn letter(patience_secs: Option<u64>) -> ActivityOptions {
+    options(
+        CALL_LIMIT,
+        patience_secs.map_or(LETTER_PATIENCE, Duration::from_secs),
+        None,
+        None,
+        "hand the letter to the mail server",
+    )
 }
 
 /// A database transaction: repeated until the database is back, because nothing can go on without it.

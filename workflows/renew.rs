@@ -31,7 +31,8 @@ pub(crate) async fn warn_of_end(
 
 async fn write(ctx: &WorkflowContext<Subscription>, kind: LetterKind, id: &SubscriptionId, fact: &str) -> bool {
     let subject = LetterSubject::Subscription(id.clone());
-    let letter = LetterInput { kind, subject, service: None, occasion: format!("{kind}/{fact}") };
+    let occasion = format!("{kind}/{fact}");
+    let letter = LetterInput { kind, subject, service: None, occasion, patience_secs: None };
     notify::write_to(ctx, letter).await;
     true
 }

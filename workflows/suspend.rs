@@ -88,6 +88,7 @@ pub(crate) async fn write(
         subject: LetterSubject::Subscription(id.clone()),
         service: Some(stamp),
         occasion: format!("{kind}/{stamp}/{fact}"),
+        patience_secs: None,
     };
     notify::write_to(ctx, letter).await;
 }

@@ -1,19 +1,17 @@
 //! What keeps a long step alive: it says so to Temporal, hears that it is no longer wanted, and has a limit of its own.
 use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 use tokio::{sync::watch, time};
 
 use super::proxmox::ProxmoxError;
-use crate::fault::Fault;
+use crate::{deadline::time_left, fault::Fault};
 
 /// A sign of life is given this often; well below the heartbeat limit of the story.
 const BEAT: Duration = Duration::from_secs(3);
-/// A step ends this long before Temporal would end it, so that its own words are heard.
-const RESERVE: Duration = Duration::from_secs(2);
 /// A step that was given no deadline ends after this long.
 const LIMIT: Duration = Duration::from_mins(9);
 
@@ -22,17 +20,29 @@ const LIMIT: Duration = Duration::from_mins(9);
 pub struct Progress {
     resumed: Option<String>,
     task: watch::Sender<Option<String>>,
+    last_word: Mutex<Option<String>>,
 }
 
 impl Progress {
     /// Begins with the task an earlier attempt waited for, if there was one.
     pub fn new(resumed: Option<String>) -> Self {
-        Self { task: watch::Sender::new(resumed.clone()), resumed }
+        Self { task: watch::Sender::new(resumed.clone()), resumed, last_word: Mutex::default() }
     }
 
     /// The task an earlier attempt waited for.
     pub fn resumed(&self) -> Option<&str> {
         self.resumed.as_deref()
+    }
+
+    /// Notes what Proxmox said while the step goes on; staff read it when the step's time is over.
+    pub fn heard(&self, error: &ProxmoxError) {
+        *self.last_word.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+    }
+
+    fn late(&self) -> ProxmoxError {
+        let last_word = self.last_word.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let last_word = last_word.map(|word| format!("; the last answer was: {word}")).unwrap_or_default();
+        ProxmoxError::NotYet(format!("it takes longer than one attempt may{last_word}"))
     }
 
     /// Notes the task that is waited for from now on.
@@ -57,16 +67,13 @@ where
     let progress = Arc::new(Progress::new(resumed));
     let mut task = progress.task.subscribe();
     let work = step(Arc::clone(&progress));
-    let end = time::sleep(time_left(ctx.info().deadline));
+    let end = time::sleep(time_left(ctx, LIMIT));
     let mut beat = time::interval(BEAT);
     tokio::pin!(work, end);
     loop {
         tokio::select! {
             done = &mut work => return done.map_err(Fault::into_activity),
-            () = &mut end => {
-                let late = ProxmoxError::NotYet("the step takes longer than one attempt may".to_owned());
-                return Err(late.into_fault(doing).into_activity());
-            }
+            () = &mut end => return Err(progress.late().into_fault(doing).into_activity()),
             () = ctx.cancelled() => return Err(ActivityError::cancelled()),
             _ = beat.tick() => {}
             Ok(()) = task.changed() => {}
@@ -76,10 +83,4 @@ where
             tracing::warn!(%error, "a sign of life could not be given");
         }
     }
-}
-
-fn time_left(deadline: Option<SystemTime>) -> Duration {
-    let Some(deadline) = deadline else { return LIMIT };
-    let left = deadline.duration_since(SystemTime::now()).unwrap_or_default();
-    left.saturating_sub(RESERVE).min(LIMIT)
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use reqwest::{
-    Method, RequestBuilder, Response,
+    Method, RequestBuilder, Response, StatusCode,
     header::{HeaderMap, HeaderName, HeaderValue},
     redirect,
 };
@@ -50,6 +50,9 @@ pub enum PowerDnsError {
     /// The answer cannot be read.
     #[error("the answer of PowerDNS cannot be read")]
     Unreadable(#[source] serde_json::Error),
+    /// A change was answered otherwise than PowerDNS does: with 204 and nothing else.
+    #[error("a change was answered with {0}, which PowerDNS does not do")]
+    Strange(u16),
     /// The answer is longer than we are willing to read.
     #[error("the answer of PowerDNS is too long")]
     TooLong,
@@ -70,7 +73,9 @@ impl PowerDnsError {
     /// What it means to a workflow; `doing` is for staff.
     pub fn into_fault(self, doing: &str) -> Fault {
         match &self {
-            Self::Unanswered(_) | Self::Unreadable(_) | Self::TooLong => Vendor::PowerDns.outcome_unknown(doing, self),
+            Self::Unanswered(_) | Self::Unreadable(_) | Self::Strange(_) | Self::TooLong => {
+                Vendor::PowerDns.outcome_unknown(doing, self)
+            }
             Self::Unreached(_) | Self::Refused { status: 408 | 409 | 429 | 500..=599, .. } => {
                 Vendor::PowerDns.try_again(doing, self)
             }
@@ -225,7 +230,12 @@ impl PowerDnsApi {
 
     async fn change(&self, zone: &Zone, change: Change) -> Result<(), PowerDnsError> {
         let request = self.request(Method::PATCH, &format!("zones/{}", zone.id));
-        self.send(request.json(&Changes { rrsets: vec![change] })).await.map(drop)
+        let (status, text) = self.send(request.json(&Changes { rrsets: vec![change] })).await?;
+        // Any other success is not the name server's: a page of something before it, say.
+        if (status, text.is_empty()) == (StatusCode::NO_CONTENT, true) {
+            return Ok(());
+        }
+        Err(PowerDnsError::Strange(status.as_u16()))
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
@@ -235,15 +245,15 @@ impl PowerDnsApi {
     }
 
     async fn read<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, PowerDnsError> {
-        serde_json::from_slice(&self.send(request).await?).map_err(PowerDnsError::Unreadable)
+        serde_json::from_slice(&self.send(request).await?.1).map_err(PowerDnsError::Unreadable)
     }
 
-    async fn send(&self, request: RequestBuilder) -> Result<Vec<u8>, PowerDnsError> {
+    async fn send(&self, request: RequestBuilder) -> Result<(StatusCode, Vec<u8>), PowerDnsError> {
         let answer = request.send().await.map_err(lost)?;
         let status = answer.status();
         let text = body(answer).await?;
         if status.is_success() {
-            return Ok(text);
+            return Ok((status, text));
         }
         // Some refusals are JSON with an `error`, some plain text.
         let parsed: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
@@ -348,5 +358,6 @@ mod tests {
         assert_eq!(kind(refused(401)), "give_up");
         assert_eq!(kind(refused(409)), "try_again");
         assert_eq!(kind(refused(502)), "try_again");
+        assert_eq!(kind(PowerDnsError::Strange(200)), "outcome_unknown");
     }
 }

@@ -3,6 +3,7 @@ use crate::{
     Store, StoreError,
     catalogue::number,
     fault::{Doing, count, word},
+    letters::letter_given_up,
     orders::steps::delay,
     timeline::{self, Entry, SYSTEM},
 };
@@ -81,6 +82,8 @@ pub struct AttentionLine {
     pub raised_at: OffsetDateTime,
 }
 
+/// What the id of a letter's workflow begins with, before its occasion.
+const LETTER: &str = "letter-";
 /// How many waiting steps are listed at most.
 const LISTED_LIMIT: i64 = 200;
 
@@ -158,6 +161,12 @@ impl Store {
         .doing("settling a step that waits")?;
         if changed.rows_affected() == 0 {
             return Ok(());
+        }
+        if settled.verdict != AttentionVerdict::Retry
+            && let Some(occasion) = settled.workflow_id.strip_prefix(LETTER)
+        {
+            let told = format!("{}: {}", settled.verdict, settled.because);
+            letter_given_up(&mut tx, occasion, &told).await?;
         }
         if let Some(order) = order_of(&mut tx, id).await? {
             let actor = name_of(&mut tx, &settled.by).await?;

@@ -20,6 +20,18 @@ pub enum StoreError {
         /// The rule's name: a constraint of the tables, or one of this crate's own.
         constraint: String,
     },
+    /// The database refused for a reason that does not pass by itself, or that we do not know: a missing right or table, an
+    /// error of its own. The same call will be refused again until somebody has looked.
+    #[error("the database refused while {doing} ({code})")]
+    Refused {
+        /// What we were doing.
+        doing: &'static str,
+        /// The `SQLSTATE`, or `driver`.
+        code: String,
+        /// The driver's words.
+        #[source]
+        source: sqlx::Error,
+    },
     /// A row says something this program cannot read, or a row that must be there is not.
     #[error("the database holds something unreadable: {what}")]
     Corrupt {
@@ -28,20 +40,26 @@ pub enum StoreError {
     },
 }
 
+/// Classes of `SQLSTATE` that pass by themselves: a plan that a migration has overtaken, connections, transactions and their
+/// conflicts, statements a pooler forgot, resources, locks, operators, disks. Source: PostgreSQL, appendix "Error Codes".
+const PASSING: [&str; 9] = ["08", "0A", "25", "26", "40", "53", "55", "57", "58"];
+
 impl StoreError {
     pub(crate) fn conflict(rule: &str) -> Self {
         Self::Conflict { constraint: rule.to_owned() }
     }
 
-    fn of_database(error: &dyn DatabaseError, doing: &'static str) -> Option<Self> {
+    fn of_database(error: Box<dyn DatabaseError>, doing: &'static str) -> Self {
         if let Some(constraint) = error.constraint() {
-            return Some(Self::conflict(constraint));
+            return Self::conflict(constraint);
         }
-        let code = error.code()?;
-        match code.get(..2)? {
-            "23" => Some(Self::conflict("not_null")),
-            "22" => Some(Self::Corrupt { what: doing }),
-            _ => None,
+        let code = error.code().unwrap_or_default().into_owned();
+        let source = sqlx::Error::Database(error);
+        match code.get(..2).unwrap_or_default() {
+            "23" => Self::conflict("not_null"),
+            "22" => Self::Corrupt { what: doing },
+            class if PASSING.contains(&class) => Self::Unavailable { doing, source },
+            _ => Self::Refused { doing, code, source },
         }
     }
 }
@@ -54,16 +72,21 @@ pub(crate) trait Doing<T> {
 
 impl<T> Doing<T> for Result<T, sqlx::Error> {
     fn doing(self, doing: &'static str) -> Result<T, StoreError> {
-        self.map_err(|source| match &source {
-            sqlx::Error::Database(error) => {
-                StoreError::of_database(error.as_ref(), doing).unwrap_or(StoreError::Unavailable { doing, source })
-            }
+        self.map_err(|source| match source {
+            sqlx::Error::Database(error) => StoreError::of_database(error, doing),
             sqlx::Error::RowNotFound
             | sqlx::Error::ColumnDecode { .. }
             | sqlx::Error::ColumnNotFound(_)
             | sqlx::Error::Decode(_)
             | sqlx::Error::TypeNotFound { .. } => StoreError::Corrupt { what: doing },
-            _ => StoreError::Unavailable { doing, source },
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::Protocol(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed
+            | sqlx::Error::BeginFailed => StoreError::Unavailable { doing, source },
+            _ => StoreError::Refused { doing, code: "driver".to_owned(), source },
         })
     }
 }
@@ -88,6 +111,12 @@ mod tests {
         assert!(matches!(word::<OrderStatus>("flying", "an order's status"), Err(StoreError::Corrupt { .. })));
         assert_eq!(word::<OrderStatus>("lapsed", "an order's status").ok(), Some(OrderStatus::Lapsed));
         assert!(count::<u32>(-1, "a size").is_err());
+    }
+
+    #[test]
+    fn an_error_of_a_kind_we_do_not_know_is_not_waited_out() {
+        let error = Err::<(), _>(sqlx::Error::InvalidArgument("new".to_owned())).doing("reading a plan");
+        assert!(matches!(error, Err(StoreError::Refused { doing: "reading a plan", .. })), "{error:?}");
     }
 
     #[test]

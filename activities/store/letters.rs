@@ -153,11 +153,14 @@ impl Store {
         Ok(())
     }
 
-    /// Notes that the mail server will not take a letter; staff see it. Beginning it again tries once more.
-    pub async fn letter_refused(&self, occasion: &str, error: &str) -> Result<(), StoreError> {
+    /// Notes that a letter will not be sent, whether or not it was begun; staff see it. Beginning it again tries once more.
+    pub async fn letter_refused(&self, occasion: &str, kind: &str, error: &str) -> Result<(), StoreError> {
         sqlx::query!(
-            "update letters set state = 'refused', last_error = $2 where occasion = $1 and state <> 'sent'",
+            "insert into letters (occasion, kind, state, last_error) values ($1, $2, 'refused', $3)
+             on conflict (occasion) do update set state = 'refused', last_error = excluded.last_error
+             where letters.state <> 'sent'",
             occasion,
+            kind,
             error,
         )
         .execute(&self.pool)
@@ -165,6 +168,19 @@ impl Store {
         .doing("noting a refused letter")?;
         Ok(())
     }
+}
+
+/// Notes that staff do not want a letter sent any more; it stands among the refused ones with what they said.
+pub(crate) async fn letter_given_up(db: &mut PgConnection, occasion: &str, told: &str) -> Result<(), StoreError> {
+    sqlx::query!(
+        "update letters set state = 'refused', last_error = $2 where occasion = $1 and state <> 'sent'",
+        occasion,
+        told,
+    )
+    .execute(db)
+    .await
+    .doing("noting a letter given up")?;
+    Ok(())
 }
 
 async fn tell(db: &mut PgConnection, order: OrderId, occasion: &str, line: &str) -> Result<(), StoreError> {

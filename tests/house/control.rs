@@ -38,6 +38,11 @@ impl Control {
         self.delete("/_control/faults").await
     }
 
+    /// Switches one fault off; off already is no error.
+    pub async fn remove_fault(&self, id: u64) -> Result<()> {
+        self.delete(&format!("/_control/faults/{id}")).await
+    }
+
     /// The vendor requests seen, oldest first; only those whose path contains `part` when it is given.
     pub async fn requests(&self, part: Option<&str>) -> Result<Vec<Value>> {
         let mut url = self.base.join("/_control/requests")?;
@@ -257,6 +262,8 @@ pub enum Machines {
     StandIn(Control),
     /// fakepve, asked through the API of Proxmox itself.
     Fakepve {
+        /// Makes one of its own scenarios happen.
+        acts: Control,
         /// Its HTTPS address.
         url: Url,
         /// The value of its `Authorization` header.
@@ -275,7 +282,7 @@ impl Machines {
                 let vms = state["vms"].as_object().cloned().with_context(|| format!("no vms in {state}"))?;
                 vms.into_iter().filter_map(|(vmid, vm)| vmid.parse().ok().map(|vmid| (vmid, vm))).collect()
             }
-            Self::Fakepve { url, authorization, http } => {
+            Self::Fakepve { url, authorization, http, .. } => {
                 let address = url.join("/api2/json/cluster/resources?type=vm")?;
                 let answer = answered(http.get(address).header("Authorization", authorization)).await?;
                 let rows = answer["data"].as_array().cloned().unwrap_or_default();
@@ -296,6 +303,18 @@ impl Machines {
         match self {
             Self::StandIn(control) => Ok(control),
             Self::Fakepve { .. } => bail!("fakepve has no control API"),
+        }
+    }
+
+    /// Makes one of fakepve's own scenarios happen; its launcher lists them.
+    ///
+    /// *Errors*: the house runs on the stand-in, or fakepve refused.
+    pub async fn act(&self, name: &str, args: Value) -> Result<()> {
+        match self {
+            Self::StandIn(_) => bail!("the stand-in has faults instead"),
+            Self::Fakepve { acts, .. } => {
+                acts.post("/_control/acts", json!({"act": name, "args": args})).await.map(drop)
+            }
         }
     }
 }

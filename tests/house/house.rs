@@ -13,6 +13,7 @@ use url::Url;
 use crate::catalogue::{Catalogue, networks};
 use crate::control::{Control, Machines, Mailbox, Names};
 use crate::engine::{Databases, Engine, connect_temporal, reverse_zone_v4, reverse_zone_v6};
+use crate::gates::Gates;
 use crate::options::{Cluster, HouseOptions};
 use crate::portal::{Portal, STAFF_EMAIL, settings};
 use crate::ports::free_port;
@@ -40,6 +41,7 @@ pub struct House {
     temporal_ui: Url,
     portal: Portal,
     links: Option<Links>,
+    gates: Option<Gates>,
     stand_ins: StandIns,
     names: Names,
     db: PgPool,
@@ -73,6 +75,11 @@ impl House {
         let links =
             if options.with_links { Some(Links::make(&database_url, engine.temporal_address())?) } else { None };
         its_settings.extend(links.iter().flat_map(Links::settings));
+        let gates = match options.with_gates {
+            true => Some(Gates::start(engine, &stand_ins, &options, &folder).await?),
+            false => None,
+        };
+        its_settings.extend(gates.iter().flat_map(Gates::settings));
         its_settings.extend(options.settings.clone());
         let portal = Portal::new(url, its_settings, folder.join("logs"));
         portal.run(&["migrate"], "").await?;
@@ -88,6 +95,7 @@ impl House {
             task_queue,
             portal,
             links,
+            gates,
             stand_ins,
             names,
             folder,
@@ -197,10 +205,28 @@ impl House {
         self.links.as_ref().map(|links| &links.temporal).context("the house was started without links")
     }
 
+    /// The control API of the gate before PowerDNS.
+    ///
+    /// *Errors*: the house was started without gates.
+    pub fn names_gate(&self) -> Result<&Control> {
+        self.gates.as_ref().map(|gates| &gates.names).context("the house was started without gates")
+    }
+
+    /// The control API of the gate before fakepve.
+    ///
+    /// *Errors*: the house was started without gates, or its machines are not fakepve's.
+    pub fn machines_gate(&self) -> Result<&Control> {
+        let gate = self.gates.as_ref().and_then(|gates| gates.machines.as_ref());
+        gate.context("the house has no gate before its machines")
+    }
+
     /// Ends everything of this house and drops its database.
     pub async fn stop(mut self) -> Result<()> {
         let ended = tokio::join!(self.portal.end_web(true), self.portal.end_workers(true));
         self.db.close().await;
+        if let Some(gates) = self.gates.take() {
+            gates.stop().await?;
+        }
         self.stand_ins.stop().await?;
         self.database.0.remove(&self.database.1).await?;
         ended.0.and(ended.1)
@@ -331,7 +357,7 @@ impl House {
 
 impl Links {
     fn make(database: &Url, temporal: &Url) -> Result<Self> {
-        Ok(Self { database: Link::to(database)?, temporal: Link::to(temporal)? })
+        Ok(Self { database: Link::to_database(database)?, temporal: Link::to(temporal)? })
     }
 
     fn settings(&self) -> [(String, String); 2] {

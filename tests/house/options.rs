@@ -77,6 +77,8 @@ pub struct HouseOptions {
     pub with_portal: bool,
     /// Whether the portal reaches its database and Temporal through links that can be cut.
     pub with_links: bool,
+    /// Whether the portal reaches the real servers among its vendors (PowerDNS, fakepve) through gates with faults.
+    pub with_gates: bool,
 }
 
 impl HouseOptions {
@@ -92,6 +94,7 @@ impl HouseOptions {
             change_catalogue: |_| (),
             with_portal: true,
             with_links: false,
+            with_gates: false,
         }
     }
 
@@ -99,6 +102,13 @@ impl HouseOptions {
     #[must_use]
     pub fn with_links(mut self) -> Self {
         self.with_links = true;
+        self
+    }
+
+    /// The same with gates before the real servers.
+    #[must_use]
+    pub fn with_gates(mut self) -> Self {
+        self.with_gates = true;
         self
     }
 

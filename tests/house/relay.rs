@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use url::Url;
 
 use crate::ports::free_port;
+use crate::spoil::carry_answers;
 
 /// A link that was made; dropping it cuts it for good.
 #[derive(Debug)]
@@ -30,13 +31,22 @@ impl Link {
     ///
     /// It works on a thread of its own, because the tests' runtimes come and go.
     pub(crate) fn to(url: &Url) -> Result<Self> {
+        Self::make(url, false)
+    }
+
+    /// The same to PostgreSQL, whose answers the database itself can have spoilt: see [`crate::spoil`].
+    pub(crate) fn to_database(url: &Url) -> Result<Self> {
+        Self::make(url, true)
+    }
+
+    fn make(url: &Url, spoils: bool) -> Result<Self> {
         let target = (url.host_str().context("no host to link to")?.to_owned(), url.port().context("no port")?);
         let port = free_port()?;
         let listener = BoundListener::bind((Ipv4Addr::LOCALHOST, port))?;
         listener.set_nonblocking(true)?;
         let (orders, taken) = mpsc::unbounded_channel();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        thread::spawn(move || runtime.block_on(relay(listener, port, target, taken)));
+        thread::spawn(move || runtime.block_on(relay(listener, port, (target, spoils), taken)));
         let mut own = url.clone();
         own.set_host(Some("127.0.0.1")).context("a scheme without hosts")?;
         own.set_port(Some(port)).ok().context("a scheme without ports")?;
@@ -65,7 +75,9 @@ impl Link {
     }
 }
 
-async fn relay(bound: BoundListener, port: u16, target: (String, u16), mut orders: mpsc::UnboundedReceiver<Order>) {
+type Far = ((String, u16), bool);
+
+async fn relay(bound: BoundListener, port: u16, target: Far, mut orders: mpsc::UnboundedReceiver<Order>) {
     let mut listener = TcpListener::from_std(bound).ok();
     let mut open = JoinSet::new();
     loop {
@@ -101,10 +113,14 @@ async fn accept(listener: Option<&TcpListener>) -> Option<TcpStream> {
     }
 }
 
-async fn carry(mut near: TcpStream, target: (String, u16)) {
+async fn carry(mut near: TcpStream, (target, spoils): Far) {
     if let Ok(mut far) = TcpStream::connect(target).await {
         let _ = (near.set_nodelay(true), far.set_nodelay(true));
-        let _ = copy_bidirectional(&mut near, &mut far).await;
+        if spoils {
+            carry_answers(near, far).await;
+        } else {
+            let _ = copy_bidirectional(&mut near, &mut far).await;
+        }
     }
 }
 

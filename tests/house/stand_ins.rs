@@ -78,13 +78,14 @@ impl StandIns {
             Cluster::StandIn => {
                 stand_in_cluster(options, proxmox_port, control_port, &proxmox_token_secret, &proxmox_ca)?
             }
-            Cluster::Fakepve => fakepve(options, home, proxmox_port, &proxmox_token_secret, &proxmox_ca)?,
+            Cluster::Fakepve => {
+                fakepve(options, home, (proxmox_port, control_port), &proxmox_token_secret, &proxmox_ca)?
+            }
         };
         let mut processes = vec![stripe.launch.start(&logs)?, cluster.start(&logs)?];
         let mail_server =
             MailServer { launch: mail.launch, ports: mail.ports, logs: logs.clone(), running: Mutex::default() };
-        let cluster_port = if options.cluster == Cluster::StandIn { control_port } else { proxmox_port };
-        for (process, ports) in processes.iter_mut().zip([vec![stripe.port], vec![proxmox_port, cluster_port]]) {
+        for (process, ports) in processes.iter_mut().zip([vec![stripe.port], vec![proxmox_port, control_port]]) {
             for port in ports {
                 process.wait_until(READY_LIMIT, || listens(port)).await?;
             }
@@ -96,6 +97,7 @@ impl StandIns {
                 let certificate =
                     reqwest::Certificate::from_pem(&fs::read(&proxmox_ca).context("read fakepve's certificate")?)?;
                 Machines::Fakepve {
+                    acts: Control::new(format!("http://127.0.0.1:{control_port}").parse()?),
                     url: proxmox_url.clone(),
                     authorization: format!("PVEAPIToken={TOKEN_ID}={proxmox_token_secret}"),
                     http: reqwest::Client::builder().tls_certs_only([certificate]).build()?,
@@ -212,7 +214,13 @@ fn stand_in_cluster(options: &HouseOptions, port: u16, control_port: u16, secret
         .args(["--ca-file".as_ref(), ca.as_os_str()]))
 }
 
-fn fakepve(options: &HouseOptions, home: &Path, port: u16, secret: &str, certificate: &Path) -> Result<Launch> {
+fn fakepve(
+    options: &HouseOptions,
+    home: &Path,
+    (port, control_port): (u16, u16),
+    secret: &str,
+    certificate: &Path,
+) -> Result<Launch> {
     let template = |vmid: u32| {
         let config = json!({
             "scsi0": format!("local-lvm:base-{vmid}-disk-0,size=8G"), "boot": "order=scsi0", "scsihw": "virtio-scsi-pci",
@@ -230,5 +238,5 @@ fn fakepve(options: &HouseOptions, home: &Path, port: u16, secret: &str, certifi
     Ok(Launch::new("fakepve", interpreter)
         .args([repository().join("tests/house/fakepve_with_token.py").as_os_str()])
         .args([guests.as_os_str(), secret_file.as_os_str(), certificate.as_os_str()])
-        .args([TOKEN_ID, &port.to_string(), &options.time_scale.to_string()]))
+        .args([TOKEN_ID, &port.to_string(), &options.time_scale.to_string(), &control_port.to_string()]))
 }

@@ -7,6 +7,8 @@ use crate::{
     world::{count, list},
 };
 
+mod faults;
+
 async fn machine_is(house: &House, status: &str) {
     until(&format!("the machine is {status}"), SOON, || async {
         let machines = house.machines().vms().await.expect("the machines");

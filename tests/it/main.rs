@@ -5,6 +5,7 @@
 //! | `journey` | a stranger becomes a customer with a running server; the life of a subscription to its end |
 //! | `cluster` | the same journey on another Proxmox VE counterpart |
 //! | `twice` | every activity run two times leaves the same world |
+//! | `matrix` | every activity × every fault ends delivered once or in a clean slate; stuck work is seen on both sides |
 //! | `unwind` | every step broken for good, given up, and a clean slate asked of the vendors |
 //! | `attention` | retry, skip and abandon; staff see what waits |
 //! | `death` | a worker killed in the middle of an order |
@@ -32,6 +33,7 @@ mod doctor;
 mod forms;
 mod histories;
 mod journey;
+mod matrix;
 mod outage;
 mod replay;
 mod shop;

@@ -267,7 +267,7 @@ async fn given_up(bench: &Bench<'_>, account: uuid::Uuid) {
 }
 
 /// Every activity name the contract declares.
-fn contract_names() -> BTreeSet<String> {
+pub(crate) fn contract_names() -> BTreeSet<String> {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("workflows/contract");
     let mut names = BTreeSet::new();
     for entry in std::fs::read_dir(folder).expect("the contract") {

@@ -4,34 +4,36 @@
 //! |---|---|
 //! | `POST /_control/faults` | adds one fault (JSON, below); answers it with its `id` |
 //! | `GET /_control/faults` | lists the faults still in force |
-//! | `DELETE /_control/faults` | clears them all |
+//! | `DELETE /_control/faults`, `DELETE /_control/faults/{id}` | clears them all, or one |
 //! | `GET /_control/requests[?path=part]` | lists the vendor requests seen, oldest first |
 //! | `DELETE /_control/requests` | forgets them |
 //!
-//! A fault is `{"kind": …, "method"?, "path"?, "times"?, "skip"?, "subject"?, …}`. `path` is a part of the path and query
-//! as sent (absent: every path), `times` how often it strikes (absent: until cleared), `skip` how many matching requests
-//! pass first. The oldest fault that matches strikes. Kinds known to every stand-in:
+//! A fault is `{"kind": …, "method"?, "path"?, "contains"?, "times"?, "skip"?, "subject"?, …}`. `path` is a part of the path
+//! and query as sent (absent: every path), `contains` a part of the body as sent, `times` how often it strikes (absent:
+//! until cleared), `skip` how many matching requests pass first. The oldest fault that matches strikes. Kinds known to
+//! every stand-in:
 //!
 //! - `delay` `{ms}`: waits, then works; with `"after_work": true` works, then waits.
 //! - `hang`: never answers and does nothing; with `"after_work": true` works first.
 //! - `drop`: does the work, then cuts the connection without an answer.
 //! - `refuse`: cuts the connection without doing the work.
 //! - `status` `{status, body?, reason?}`: answers that instead of doing the work.
-//! - `malformed`: does the work, then answers 200 with the first half of the JSON.
+//! - `malformed` `{shape?}`: does the work, then answers 200 with something else; [`shapes`] lists what, at first half the JSON.
 //!
 //! Other kinds belong to one vendor: its handlers ask for them by name, with what they concern as `subject`.
 
 mod log;
+mod shapes;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
-use axum::extract::{Query, Request, State};
-use axum::http::{StatusCode, header::CONTENT_TYPE};
+use axum::extract::{Path, Query, Request, State};
+use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{delete, get};
 use axum::{Json, Router};
 use hyper::ext::ReasonPhrase;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -70,6 +72,9 @@ pub(crate) struct Fault {
     /// Strikes only where the path and query contain this.
     #[serde(default)]
     pub(crate) path: String,
+    /// Strikes only where the body contains this.
+    #[serde(default)]
+    pub(crate) contains: String,
     /// How often it still strikes.
     pub(crate) times: Option<u64>,
     /// How many matches it still lets pass.
@@ -88,6 +93,8 @@ pub(crate) struct Fault {
     pub(crate) status: Option<u16>,
     /// Body of kind `status`: text is sent as it is, anything else as JSON.
     pub(crate) body: Option<Value>,
+    /// What kind `malformed` answers.
+    pub(crate) shape: Option<String>,
     /// Reason phrase of kind `status`, or the text of a vendor's own fault.
     pub(crate) reason: Option<String>,
 }
@@ -116,6 +123,7 @@ impl Faults {
     pub(crate) fn router(&self) -> Router {
         Router::new()
             .route("/_control/faults", get(list_faults).post(add_fault).delete(clear_faults))
+            .route("/_control/faults/{id}", delete(clear_fault))
             .route("/_control/requests", get(list_requests).delete(clear_requests))
             .with_state(self.clone())
     }
@@ -134,11 +142,12 @@ impl Faults {
         })
     }
 
-    fn take_for_request(&self, method: &str, path: &str) -> Option<Fault> {
+    fn take_for_request(&self, method: &str, path: &str, body: &[u8]) -> Option<Fault> {
         self.strike_first(|fault| {
             GENERIC_KINDS.contains(&fault.kind.as_str())
                 && fault.method.as_deref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(method))
                 && path.contains(&fault.path)
+                && (fault.contains.is_empty() || holds(body, fault.contains.as_bytes()))
         })
     }
 
@@ -173,6 +182,9 @@ impl Faults {
         if kind == "status" && fault.status.is_none_or(|code| StatusCode::from_u16(code).is_err()) {
             return Err("kind status needs a status from 100 to 999".to_owned());
         }
+        if let Some(shape) = fault.shape.as_deref().filter(|shape| !shapes::ALL.contains(shape)) {
+            return Err(format!("no answer is {shape}; there are {:?}", shapes::ALL));
+        }
         if fault.times == Some(0) {
             return Err("times is at least 1; leave it out for a fault that stays".to_owned());
         }
@@ -204,6 +216,11 @@ async fn clear_faults(State(faults): State<Faults>) -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
+async fn clear_fault(State(faults): State<Faults>, Path(id): Path<u64>) -> StatusCode {
+    faults.lock().faults.retain(|fault| fault.id != id);
+    StatusCode::NO_CONTENT
+}
+
 async fn list_requests(State(faults): State<Faults>, Query(filter): Query<LogFilter>) -> Json<Value> {
     Json(faults.lock().log.list(&filter))
 }
@@ -222,7 +239,7 @@ async fn strike(State(faults): State<Faults>, request: Request, next: Next) -> R
         return StatusCode::PAYLOAD_TOO_LARGE.into_response();
     };
     let path = parts.uri.path_and_query().map_or("/", |whole| whole.as_str());
-    let fault = faults.take_for_request(parts.method.as_str(), path);
+    let fault = faults.take_for_request(parts.method.as_str(), path, &bytes);
     let kind = fault.as_ref().map(|fault| fault.kind.as_str());
     let seq = faults.lock().log.open(&parts, &bytes, kind);
     let request = Request::from_parts(parts, Body::from(bytes));
@@ -251,7 +268,7 @@ async fn struck(fault: &Fault, request: Request, next: Next, worked: impl Fn(Sta
             match kind {
                 "drop" => cut(),
                 "hang" => std::future::pending().await,
-                "malformed" => half(response).await,
+                "malformed" => shapes::shaped(response, fault.shape.as_deref().unwrap_or("half")).await,
                 _ => {
                     tokio::time::sleep(Duration::from_millis(fault.ms)).await;
                     response
@@ -289,10 +306,8 @@ pub(crate) fn set_reason(response: &mut Response, reason: &str) {
     }
 }
 
-async fn half(response: Response) -> Response {
-    let whole = to_bytes(response.into_body(), usize::MAX).await.unwrap_or_default();
-    let half = whole.slice(..whole.len() / 2);
-    ([(CONTENT_TYPE, "application/json")], if half.is_empty() { "{\"".into() } else { half }).into_response()
+fn holds(body: &[u8], part: &[u8]) -> bool {
+    body.windows(part.len()).any(|window| window == part)
 }
 
 #[cfg(test)]

@@ -17,7 +17,8 @@
 //! - `refuse`: a new connection is closed at once (takes no `subject`).
 //! - `permfail`: 550 at RCPT.
 //! - `tempfail`: 451 at DATA.
-//! - `hang`: the message is neither kept nor answered.
+//! - `hang`: the message is neither kept nor answered; with `"after_work": true` it is kept.
+//! - `garble`: the message is kept, and the answer is none of SMTP.
 //! - `drop`: the message is kept, then the connection is cut before the 250.
 
 mod letter;
@@ -51,7 +52,7 @@ pub(crate) struct MailArgs {
 /// Serves until it is told to stop.
 pub(crate) async fn run(args: MailArgs) -> anyhow::Result<()> {
     let spool = Spool::open(&args.spool).await?;
-    let faults = Faults::new().with_kinds(&["permfail", "tempfail"]);
+    let faults = Faults::new().with_kinds(&["permfail", "tempfail", "garble"]);
     let bind =
         async |address: SocketAddr| TcpListener::bind(address).await.with_context(|| format!("listening on {address}"));
     let (smtp, http) = (bind(args.listen).await?, bind(args.http_listen).await?);

@@ -7,6 +7,7 @@
 #![recursion_limit = "256"] // Stripe's objects are long literals.
 
 mod faults;
+mod gate;
 mod mail;
 mod proxmox;
 mod stripe;
@@ -28,6 +29,8 @@ enum Vendor {
     Proxmox(Box<proxmox::ProxmoxArgs>),
     /// An SMTP server that catches every message, with a page to read them.
     Mail(mail::MailArgs),
+    /// A gate before a real server, with faults.
+    Gate(gate::GateArgs),
     /// Stripe, with pages to pay on and signed webhooks.
     Stripe(Box<stripe::StripeArgs>),
 }
@@ -40,6 +43,7 @@ async fn main() -> anyhow::Result<()> {
         match vendor {
             Vendor::Proxmox(args) => proxmox::run(*args).await,
             Vendor::Mail(args) => mail::run(args).await,
+            Vendor::Gate(args) => gate::run(args).await,
             Vendor::Stripe(args) => stripe::run(*args).await,
         }
     };

@@ -35,7 +35,7 @@ mod nodes;
 mod params;
 mod power;
 mod tasks;
-mod tls;
+pub(crate) mod tls;
 mod upid;
 
 use std::collections::BTreeMap;

@@ -60,6 +60,8 @@ pub enum AttentionSubject {
     Order(OrderId),
     /// A subscription's.
     Subscription(SubscriptionId),
+    /// The letter's of this occasion.
+    Letter(String),
 }
 
 /// A step that ran out of patience.

@@ -62,6 +62,9 @@ pub struct LetterInput {
     pub service: Option<ServiceId>,
     /// What makes it this letter and no other, for example `payment_received/in_123`.
     pub occasion: String,
+    /// How long the mail server is asked, in seconds, before the letter waits for staff. Not said, it is three days.
+    #[serde(default)]
+    pub patience_secs: Option<u64>,
 }
 
 impl LetterInput {

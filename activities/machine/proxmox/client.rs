@@ -10,7 +10,7 @@ use reqwest::{
     header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue},
     redirect,
 };
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use url::{Url, form_urlencoded};
 
@@ -36,6 +36,13 @@ pub enum SettingsFault {
     /// The certificate file is not PEM, or TLS cannot be set up.
     #[error("the Proxmox certificates cannot be used")]
     Tls(#[source] reqwest::Error),
+}
+
+/// Every success has this form; without `data`, which may be null, it was not Proxmox that answered, or not to the end.
+#[derive(Deserialize)]
+struct Answer {
+    #[serde(deserialize_with = "Value::deserialize")]
+    data: Value,
 }
 
 /// Speaks the API's dialect: token header, form bodies, `{"data": …}` answers.
@@ -78,8 +85,8 @@ impl PveClient {
         let status = answer.status().as_u16();
         let text = read(call, answer).await?;
         if (200..300).contains(&status) {
-            let mut parsed: Value = serde_json::from_slice(&text).map_err(|source| unreadable(call, source))?;
-            return Ok(parsed.get_mut("data").map(Value::take).unwrap_or_default());
+            let answer: Answer = serde_json::from_slice(&text).map_err(|source| unreadable(call, source))?;
+            return Ok(answer.data);
         }
         Err(refused(call, status, &text))
     }
@@ -206,6 +213,16 @@ mod tests {
         let fields = json!({"full": true, "newid": 101, "name": "a b", "none": null, "cidr": ["1", "2"]});
         assert_eq!(form(&fields).expect("a form"), "cidr=1&cidr=2&full=1&name=a+b&newid=101");
         assert_eq!(form(&()).expect("an empty form"), "");
+    }
+
+    #[test]
+    fn only_an_answer_with_data_is_one() {
+        let read = |text: &str| serde_json::from_str::<Answer>(text).map(|answer| answer.data).ok();
+        assert_eq!(read(r#"{"data":null}"#), Some(Value::Null));
+        assert_eq!(read(r#"{"data":[1]}"#), Some(json!([1])));
+        for garbage in ["", "{}", "[]", "42", "null", r#""data""#, r#"{"data":"#, "<h1>It works!</h1>"] {
+            assert_eq!(read(garbage), None, "{garbage}");
+        }
     }
 
     #[test]

@@ -126,6 +126,14 @@ impl ProxmoxError {
         }
     }
 
+    /// Whether Proxmox itself says, in the one form it has for that, that the node has no machine of this number. Anything
+    /// else with "not found" in it may be somebody's error page.
+    pub(super) fn is_absence_of(&self, vmid: u32) -> bool {
+        let Self::Refused { status: 500, message, .. } = self else { return false };
+        let file = format!("/{vmid}.conf' does not exist");
+        message.starts_with("Configuration file 'nodes/") && message.ends_with(&file)
+    }
+
     /// Whether it is Proxmox's own word with this text in it.
     pub(super) fn says(&self, words: &str) -> bool {
         match self {
@@ -196,6 +204,19 @@ mod tests {
             assert_eq!(refused(500, message), Meaning::TryAgain, "{message}");
         }
         assert_eq!(refused(503, ""), Meaning::TryAgain);
+    }
+
+    #[test]
+    fn only_proxmox_s_own_sentence_means_that_a_machine_is_absent() {
+        let says = |status, message: &str| {
+            let call = Call { method: "GET", path: "/nodes/pve1/qemu/101/config".to_owned() };
+            ProxmoxError::Refused { call, status, message: message.to_owned(), fields: Vec::new() }.is_absence_of(101)
+        };
+        assert!(says(500, "Configuration file 'nodes/pve1/qemu-server/101.conf' does not exist"));
+        assert!(!says(500, "Configuration file 'nodes/pve1/qemu-server/102.conf' does not exist"));
+        assert!(!says(404, "Configuration file 'nodes/pve1/qemu-server/101.conf' does not exist"));
+        assert!(!says(404, "<h1>404</h1> the page /101.conf' does not exist"));
+        assert!(!says(500, "storage 'local' does not exist"));
     }
 
     #[test]

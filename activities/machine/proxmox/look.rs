@@ -12,6 +12,9 @@ use super::{
     stamp::{self, Owner},
 };
 
+/// Stands in every configuration. *Source*: Proxmox VE API, `GET /nodes/{node}/qemu/{vmid}/config`.
+const DIGEST: &str = "digest";
+
 /// What a look at a number found.
 pub(super) enum Looked {
     /// Nothing has that number; Proxmox was well enough to say so twice.
@@ -66,8 +69,7 @@ impl Machine {
 
 #[derive(Deserialize)]
 struct Resource {
-    vmid: Option<Value>,
-    node: Option<String>,
+    node: String,
     #[serde(rename = "type")]
     kind: String,
     #[serde(default)]
@@ -85,7 +87,7 @@ impl ProxmoxApi {
         }
         let is_listed = found.is_some();
         let is_template = found.as_ref().is_some_and(|resource| plain(&resource.template) == "1");
-        let node = found.and_then(|resource| resource.node).unwrap_or_else(|| node.to_owned());
+        let node = found.map_or_else(|| node.to_owned(), |resource| resource.node);
         match self.settings(&node, vmid).await {
             Ok(mut settings) => {
                 if is_template {
@@ -93,10 +95,10 @@ impl ProxmoxApi {
                 }
                 Ok(Looked::Machine(Machine { node, vmid, settings }))
             }
-            Err(error) if error.says("does not exist") && is_listed => {
+            Err(error) if error.is_absence_of(vmid.0) && is_listed => {
                 Err(ProxmoxError::NotYet(format!("machine {vmid} is being moved or destroyed")))
             }
-            Err(error) if error.says("does not exist") => Ok(Looked::Absent),
+            Err(error) if error.is_absence_of(vmid.0) => Ok(Looked::Absent),
             Err(error) => Err(error),
         }
     }
@@ -112,16 +114,25 @@ impl ProxmoxApi {
 
     async fn listed(&self, vmid: Vmid) -> Result<Option<Resource>, ProxmoxError> {
         let all: Vec<Value> = self.client.get("/cluster/resources", &json!({"type": "vm"})).await?;
-        let readable = all.into_iter().filter_map(|resource| serde_json::from_value::<Resource>(resource).ok());
         let wanted = vmid.to_string();
-        Ok(readable.into_iter().find(|resource| resource.vmid.as_ref().is_some_and(|id| plain(id) == wanted)))
+        // Strangers may be listed in any form; what bears our number is read, or the list says nothing.
+        let found = all.into_iter().find(|resource| plain(&resource["vmid"]) == wanted);
+        found.map(serde_json::from_value).transpose().map_err(|_| incomplete("the cluster's entry", vmid))
     }
 
     async fn settings(&self, node: &str, vmid: Vmid) -> Result<BTreeMap<String, String>, ProxmoxError> {
         let path = format!("/nodes/{node}/qemu/{vmid}/config");
         let settings: BTreeMap<String, Value> = self.client.get(&path, &()).await?;
+        // Without its stamp a machine counts as somebody else's, so half a configuration must not pass for a whole one.
+        if !settings.contains_key(DIGEST) {
+            return Err(incomplete("the configuration", vmid));
+        }
         Ok(settings.into_iter().map(|(name, value)| (name, plain(&value))).collect())
     }
+}
+
+fn incomplete(what: &str, vmid: Vmid) -> ProxmoxError {
+    ProxmoxError::NotYet(format!("{what} of machine {vmid} came incomplete"))
 }
 
 /// A value as text, whether it came as a number or as text.

@@ -36,7 +36,7 @@ impl ProxmoxApi {
     }
 
     /// Waits until the machine's agent answers. It is asked again for as long as the step may take.
-    pub async fn answer(&self, target: &Target) -> Result<(), ProxmoxError> {
+    pub async fn answer(&self, target: &Target, progress: &Progress) -> Result<(), ProxmoxError> {
         let machine = self.ours(target).await?;
         let question = agent_question(&machine);
         let mut pause = FIRST_PAUSE;
@@ -46,6 +46,7 @@ impl ProxmoxApi {
                 Ok(_) => {}
                 Err(error) if error.meaning() == Meaning::GiveUp => return Err(error),
                 Err(error) => {
+                    progress.heard(&error);
                     tracing::debug!(%error, vmid = target.vmid.0, "the agent does not answer yet");
                     if !self.runs(&machine).await? {
                         return Err(ProxmoxError::NotYet(format!("machine {} stopped while it booted", target.vmid)));
@@ -130,7 +131,12 @@ impl ProxmoxApi {
     pub(super) async fn runs(&self, machine: &Machine) -> Result<bool, ProxmoxError> {
         let path = format!("/nodes/{}/qemu/{}/status/current", machine.node, machine.vmid);
         let power: Power = self.client.get(&path, &()).await?;
-        Ok(power.status == "running")
+        match power.status.as_str() {
+            "running" => Ok(true),
+            "stopped" => Ok(false),
+            // Not known is not stopped: nothing may be taken for suspended because of it.
+            other => Err(ProxmoxError::NotYet(format!("machine {} is {other}, which we do not know", machine.vmid))),
+        }
     }
 }
 

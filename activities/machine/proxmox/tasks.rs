@@ -61,7 +61,10 @@ impl ProxmoxApi {
                 }
                 Ok(_) => missed = 0,
                 Err(error) if error.meaning() == Meaning::GiveUp || missed == MISSED_ANSWERS_MAX => return Err(error),
-                Err(_) => missed += 1,
+                Err(error) => {
+                    progress.heard(&error);
+                    missed += 1;
+                }
             }
             time::sleep(pause).await;
             pause = (pause * 3 / 2).min(LONGEST_PAUSE);

@@ -13,11 +13,11 @@ fn the_oldest_matching_fault_strikes_as_often_as_it_says() {
     added(&faults, json!({ "kind": "drop", "method": "post", "path": "/clone", "times": 2 }));
     added(&faults, json!({ "kind": "delay", "ms": 5, "path": "/clone" }));
 
-    assert!(faults.take_for_request("GET", "/nodes").is_none());
-    assert_eq!(faults.take_for_request("GET", "/clone").unwrap().kind, "delay");
-    assert_eq!(faults.take_for_request("POST", "/a/clone?x=1").unwrap().kind, "drop");
-    assert_eq!(faults.take_for_request("POST", "/clone").unwrap().kind, "drop");
-    assert_eq!(faults.take_for_request("POST", "/clone").unwrap().kind, "delay");
+    assert!(faults.take_for_request("GET", "/nodes", b"").is_none());
+    assert_eq!(faults.take_for_request("GET", "/clone", b"").unwrap().kind, "delay");
+    assert_eq!(faults.take_for_request("POST", "/a/clone?x=1", b"").unwrap().kind, "drop");
+    assert_eq!(faults.take_for_request("POST", "/clone", b"").unwrap().kind, "drop");
+    assert_eq!(faults.take_for_request("POST", "/clone", b"").unwrap().kind, "delay");
     assert_eq!(faults.lock().faults.len(), 1);
 }
 
@@ -25,16 +25,24 @@ fn the_oldest_matching_fault_strikes_as_often_as_it_says() {
 fn a_fault_lets_the_skipped_requests_pass() {
     let faults = Faults::new();
     added(&faults, json!({ "kind": "refuse", "skip": 1, "times": 1 }));
-    assert!(faults.take_for_request("GET", "/").is_none());
-    assert!(faults.take_for_request("GET", "/").is_some());
-    assert!(faults.take_for_request("GET", "/").is_none());
+    assert!(faults.take_for_request("GET", "/", b"").is_none());
+    assert!(faults.take_for_request("GET", "/", b"").is_some());
+    assert!(faults.take_for_request("GET", "/", b"").is_none());
+}
+
+#[test]
+fn a_fault_may_be_meant_for_one_body_alone() {
+    let faults = Faults::new();
+    added(&faults, json!({ "kind": "drop", "path": "/clone", "contains": "newid=101&" }));
+    assert!(faults.take_for_request("POST", "/clone", b"full=1&newid=102&").is_none());
+    assert!(faults.take_for_request("POST", "/clone", b"full=1&newid=101&name=x").is_some());
 }
 
 #[test]
 fn a_vendors_own_fault_strikes_only_its_subject_and_never_by_path() {
     let faults = Faults::new();
     added(&faults, json!({ "kind": "agent_never", "subject": 101 }));
-    assert!(faults.take_for_request("GET", "/anything").is_none());
+    assert!(faults.take_for_request("GET", "/anything", b"").is_none());
     assert!(faults.take("agent_never", Some("102")).is_none());
     assert!(faults.take("agent_never", None).is_none());
     assert!(faults.take("agent_never", Some("101")).is_some());
@@ -47,6 +55,7 @@ fn a_fault_that_could_never_strike_is_refused() {
     let refused = |fault: Value| faults.add(serde_json::from_value(fault).unwrap()).is_err();
     assert!(refused(json!({ "kind": "lokced" })));
     assert!(refused(json!({ "kind": "status" })));
+    assert!(refused(json!({ "kind": "malformed", "shape": "round" })));
     assert!(refused(json!({ "kind": "locked", "times": 0 })));
     assert!(!refused(json!({ "kind": "locked" })));
     assert!(serde_json::from_value::<Fault>(json!({ "kind": "locked", "pahts": "/x" })).is_err());

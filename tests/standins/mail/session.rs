@@ -150,14 +150,21 @@ impl<R: AsyncBufRead + Unpin, W: AsyncWrite + Unpin> Session<R, W> {
             self.reset();
             return self.say("552 5.3.4 Message too big").await;
         };
-        if self.faults.take("hang", Some(&first)).is_some() {
+        let hang = self.faults.take("hang", Some(&first));
+        if hang.as_ref().is_some_and(|fault| !fault.after_work) {
             return std::future::pending().await;
         }
         let envelope = std::mem::take(&mut self.envelope);
         self.reset();
         let kept = self.spool.keep(envelope, message).await;
+        if hang.is_some() {
+            return std::future::pending().await;
+        }
         if self.faults.take("drop", Some(&first)).is_some() {
             return Err(Cut::Fault);
+        }
+        if self.faults.take("garble", Some(&first)).is_some() {
+            return self.say("{\"ok\":").await;
         }
         match kept {
             Ok(id) => self.say(&format!("250 2.0.0 Ok: queued as {id}")).await,

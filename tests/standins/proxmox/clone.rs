@@ -10,6 +10,7 @@ use super::config::with_macs;
 use super::tasks::{TaskKind, begin};
 
 /// What a clone is to become.
+#[derive(Clone)]
 struct Plan {
     source: u32,
     newid: u32,
@@ -19,6 +20,9 @@ struct Plan {
     name: Option<String>,
     description: Option<String>,
 }
+
+/// The description of a copy that is not begun yet.
+const PLACEHOLDER: &str = "qmclone temporary file\n";
 
 /// `POST …/clone`: the new configuration is there at once, locked; the disks follow in the task.
 ///
@@ -43,7 +47,7 @@ pub(super) fn clone(ask: &Ask<'_>) -> Answer {
     if cluster.vms.contains_key(&newid) {
         return Err(Refusal::failed(format!("unable to create VM {newid}: config file already exists")));
     }
-    let placeholder = [("description", "qmclone temporary file\n"), ("lock", "clone")];
+    let placeholder = [("description", PLACEHOLDER), ("lock", "clone")];
     let config = placeholder.map(|(name, value)| (name.to_owned(), value.to_owned()));
     cluster.vms.insert(newid, Vm::stopped(&plan.node, BTreeMap::from(config)));
     if let Some(rules) = cluster.firewalls.get(&plan.source).cloned() {
@@ -66,6 +70,7 @@ pub(super) fn clone(ask: &Ask<'_>) -> Answer {
             cluster.firewalls.remove(&newid);
             return Err(why);
         }
+        write_config(cluster, &plan);
         copy_disks(cluster, &plan)
     }))
 }
@@ -104,31 +109,34 @@ fn check(ask: &Ask<'_>, source: &Vm, plan: &Plan) -> Result<(), Refusal> {
 }
 
 fn write_config_after(ask: &Ask<'_>, plan: &Plan, delay: std::time::Duration) {
-    let (stage, source, newid) = (ask.stage.clone(), plan.source, plan.newid);
-    let (name, description) = (plan.name.clone(), plan.description.clone());
+    let (stage, plan) = (ask.stage.clone(), plan.clone());
     tokio::spawn(async move {
         tokio::time::sleep(delay).await;
-        let mut cluster = stage.cluster();
-        let Some(mut config) = cluster.vms.get(&source).map(|vm| vm.config.clone()) else {
-            return;
-        };
-        config.remove("template");
-        config.remove("description");
-        config.retain(|key, value| !value.contains("disk-") && !key.starts_with("ide"));
-        config.insert("name".to_owned(), name.unwrap_or_else(|| format!("Copy-of-VM-{source}")));
-        config.extend(description.map(|text| ("description".to_owned(), text)));
-        config.insert("lock".to_owned(), "clone".to_owned());
-        config.insert("smbios1".to_owned(), new_smbios());
-        let macs =
-            config.iter().filter(|(key, _)| key.starts_with("net")).map(|(key, value)| (key.clone(), fresh_mac(value)));
-        let macs: Vec<_> = macs.collect();
-        config.extend(macs);
-        if let Some(vm) =
-            cluster.vms.get_mut(&newid).filter(|vm| vm.config.get("lock").is_some_and(|lock| lock == "clone"))
-        {
-            vm.config = config;
-        }
+        write_config(&mut stage.cluster(), &plan);
     });
+}
+
+/// Gives the copy its own configuration, once: on a busy machine the task may be at its end before the delay is.
+fn write_config(cluster: &mut Cluster, plan: &Plan) {
+    let Some(mut config) = cluster.vms.get(&plan.source).map(|vm| vm.config.clone()) else {
+        return;
+    };
+    config.remove("template");
+    config.remove("description");
+    config.retain(|key, value| !value.contains("disk-") && !key.starts_with("ide"));
+    let name = plan.name.clone().unwrap_or_else(|| format!("Copy-of-VM-{}", plan.source));
+    config.insert("name".to_owned(), name);
+    config.extend(plan.description.clone().map(|text| ("description".to_owned(), text)));
+    config.insert("lock".to_owned(), "clone".to_owned());
+    config.insert("smbios1".to_owned(), new_smbios());
+    let macs =
+        config.iter().filter(|(key, _)| key.starts_with("net")).map(|(key, value)| (key.clone(), fresh_mac(value)));
+    let macs: Vec<_> = macs.collect();
+    config.extend(macs);
+    let begun = |vm: &&mut Vm| vm.config.get("description").is_some_and(|text| text == PLACEHOLDER);
+    if let Some(vm) = cluster.vms.get_mut(&plan.newid).filter(begun) {
+        vm.config = config;
+    }
 }
 
 fn fresh_mac(net: &str) -> String {

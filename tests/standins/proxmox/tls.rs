@@ -12,7 +12,7 @@ use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
 
 /// Writes a new authority to `ca_file` and gives the settings of a server it vouches for, HTTP/1.1 only.
-pub(super) fn server_config(ca_file: &Path) -> anyhow::Result<RustlsConfig> {
+pub(crate) fn server_config(ca_file: &Path) -> anyhow::Result<RustlsConfig> {
     let ca_key = KeyPair::generate().context("making the authority's key")?;
     let mut ca = CertificateParams::new(Vec::<String>::new())?;
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

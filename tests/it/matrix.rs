@@ -1,0 +1,102 @@
+//! Every activity of the contract × every fault. Each cell is a whole order, driven through the real engine, the real processes
+//! and vendors at the wire, with a fault aimed at the one call that does the activity's work. It ends delivered exactly once or
+//! with a clean slate, asked of the vendors themselves (`checks`): machine, disks, tasks, firewall, names, address, payment
+//! page, subscription, invoices, charges, refunds, place, entitlement, letters.
+//!
+//! | column | rows that call a vendor | `mail.send` | database steps |
+//! |---|---|---|---|
+//! | run twice; undo run twice | `again`: a workflow set back does everything once more | `again` | `again` |
+//! | fails for good | `stuck`: seen on both sides; retried, abandoned, skipped | `letters` | `ledger` |
+//! | worker killed after the effect | `wire` | `letters` | `ledger` |
+//! | work done but answer lost | `wire` | `letters` | `ledger` |
+//! | 429/503 | `wire` | `letters` | `ledger` |
+//! | hangs past its timeout | `wire` | `letters` | `ledger` |
+//! | malformed answer | `wire` | `letters` | `ledger` |
+//!
+//! `story` drives an order, `rows` names the calls. The table that is printed says of each cell where it is shown, or why it
+//! cannot exist; an activity without its row fails.
+use std::io::Write as _;
+
+use crate::twice::contract_names;
+
+mod again;
+mod checks;
+mod ledger;
+mod letters;
+mod order;
+mod rows;
+mod story;
+mod stuck;
+mod wire;
+
+pub(crate) use order::{Bought, LIMIT, Story};
+pub(crate) use story::decide_firmly;
+
+const COLUMNS: [&str; 8] = [
+    "run twice",
+    "fails for good",
+    "undo run twice",
+    "worker killed after the effect",
+    "work done but answer lost",
+    "429/503",
+    "hangs past its timeout",
+    "malformed answer",
+];
+
+/// The activities that take a step back.
+const UNDOS: [&str; 5] =
+    ["payment.expire_checkout", "payment.refund", "machine.destroy", "name.withdraw", "ledger.close_order"];
+
+/// Where a cell is shown, or why there is none.
+#[derive(Clone, Copy)]
+enum Cell {
+    Shown(&'static str),
+    Impossible(&'static str),
+}
+
+/// The cell of an activity; nothing for an activity that has no row.
+fn cell(activity: &str, column: &str) -> Option<Cell> {
+    use Cell::{Impossible, Shown};
+    let rooms = [
+        (rows::ROWS.iter().any(|row| row.activity == activity), "wire", "stuck"),
+        (activity == "mail.send", "letters", "letters"),
+        (ledger::rows().any(|row| row == activity) || activity == "ledger.services", "ledger", "ledger"),
+    ];
+    let (_, room, for_good) = *rooms.iter().find(|(is_there, ..)| *is_there)?;
+    Some(match (activity, column) {
+        (_, "run twice") => Shown("again"),
+        (_, "undo run twice") if UNDOS.contains(&activity) => Shown("again"),
+        (_, "undo run twice") => Impossible("it takes nothing back"),
+        ("ledger.raise_attention" | "ledger.settle_attention", "fails for good") => {
+            Impossible("it says what waits for staff, so nothing may wait for it: the workflow goes on")
+        }
+        ("ledger.services", "fails for good" | "worker killed after the effect" | "malformed answer") => Impossible(
+            "it only reads our own rows: there is no effect, no rule that could refuse it, and no second form",
+        ),
+        (_, "fails for good") => Shown(for_good),
+        _ => Shown(room),
+    })
+}
+
+#[test]
+fn every_activity_of_the_contract_has_its_row_in_the_matrix() {
+    let mut out = std::io::stdout().lock();
+    let mut line = |words: &str| writeln!(out, "{words}").expect("standard output");
+    line(&format!("| activity | {} |", COLUMNS.join(" | ")));
+    let mut reasons = vec![];
+    for activity in contract_names() {
+        let cells = COLUMNS.map(|column| match cell(&activity, column) {
+            Some(Cell::Shown(room)) => room.to_owned(),
+            Some(Cell::Impossible(why)) => {
+                reasons.push(format!("{activity} × {column}: {why}"));
+                "–".to_owned()
+            }
+            None => panic!("{activity} has no row: add it to `rows`, `ledger` or `letters`"),
+        });
+        line(&format!("| {activity} | {} |", cells.join(" | ")));
+    }
+    for reason in reasons {
+        line(&reason);
+    }
+    assert!(cell("machine.paint", "run twice").is_none(), "an activity without a row passes");
+}

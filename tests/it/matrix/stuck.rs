@@ -1,0 +1,264 @@
+//! The column "fails for good": each vendor call is broken until somebody mends it. Staff see on their page and in Temporal the
+//! same steps with the same reasons, and retry, skip and abandon each end them properly.
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::future::join_all;
+use house::{Customer, House, HouseOptions};
+use serde_json::{Value, json};
+
+use super::{
+    checks::{Repeats, World},
+    order::{LIMIT, Story, When},
+    rows::{ROWS, Row, Vendor},
+    story::{Aim, Cell, control, decide_firmly},
+};
+use crate::{
+    attention::{needing_attention, staff},
+    shop::{open_with, until},
+};
+
+/// What the vendor says, in words that staff must read again.
+const WORDS: &str = "broken for good";
+
+async fn house(name: &str) -> House {
+    open_with(HouseOptions::named(name).with_gates()).await
+}
+
+fn broken() -> [Value; 1] {
+    let error = json!({"type": "invalid_request_error", "message": WORDS});
+    [json!({"kind": "status", "status": 400, "body": {"data": null, "message": WORDS, "error": error}})]
+}
+
+/// What waits with the vendor's words in its reason: the workflow and its step.
+async fn stuck(house: &House) -> BTreeMap<String, String> {
+    let rows: Vec<(String, String)> = sqlx::query_as(
+        "select workflow_id, step from attention where settled_at is null and reason like '%broken for good%'",
+    )
+    .fetch_all(house.db())
+    .await
+    .expect("what waits");
+    rows.into_iter().collect()
+}
+
+async fn until_stuck(house: &House, number: usize) -> BTreeMap<String, String> {
+    until(&format!("{number} steps are stuck"), LIMIT, || async {
+        let found = stuck(house).await;
+        (found.len() == number).then_some(found)
+    })
+    .await
+}
+
+/// Staff and Temporal show the same, each with its step and the vendor's words.
+async fn assert_both_sides_agree(house: &House, staff: &Customer, stuck: &BTreeMap<String, String>) {
+    let shown: BTreeSet<String> = stuck.keys().cloned().collect();
+    until("Temporal shows exactly what staff see", LIMIT, || async {
+        let found: BTreeSet<String> = needing_attention(house).await.into_iter().collect();
+        (found == shown).then_some(())
+    })
+    .await;
+    let page = staff.visitor.open("/staff/").await.expect("the staff page").ok().expect("the staff page");
+    let text = page.text();
+    assert!(text.contains(&format!("Waiting for a person ({})", stuck.len())), "the count is not {}", stuck.len());
+    assert_eq!(text.matches(WORDS).count(), stuck.len(), "a reason lacks what the vendor said: {text}");
+    for (workflow_id, step) in stuck {
+        let step: domain::order::Step = step.parse().expect("a step");
+        assert!(text.contains(workflow_id.as_str()), "{workflow_id} is not shown");
+        assert!(text.contains(step.title()), "{} is not shown", step.title());
+        page.link(&format!("/workflows/{workflow_id}")).expect("a link to Temporal UI");
+    }
+}
+
+async fn mend(house: &House) {
+    for vendor in [Vendor::Stripe, Vendor::Machines, Vendor::Names] {
+        control(house, vendor).clear_faults().await.expect("mended");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_vendor_call_that_fails_for_good_is_seen_on_both_sides_and_a_retry_ends_it() {
+    let house = house("matrix-stuck").await;
+    let (client, faults) = (house.temporal().await.expect("Temporal"), broken());
+    let mut cells = vec![];
+    for row in &ROWS {
+        cells.push(Cell::new(&house, &client, row, &faults).await);
+    }
+    let person = async {
+        let staff = staff(&house).await;
+        let stuck = until_stuck(&house, ROWS.len()).await;
+        assert_both_sides_agree(&house, &staff, &stuck).await;
+        mend(&house).await;
+        for workflow_id in stuck.keys() {
+            decide_firmly(&house, workflow_id, &[("verdict", "retry")]).await;
+        }
+    };
+    tokio::join!(join_all(cells.iter_mut().map(Cell::live)), person);
+    until("Temporal shows nothing any more", LIMIT, || async {
+        needing_attention(&house).await.is_empty().then_some(())
+    })
+    .await;
+    let world = World::ask(&house).await;
+    for cell in &cells {
+        let what = format!("{} × fails for good, retried", cell.row.activity);
+        world.assert_ended_well(&what, &cell.bought, Repeats::Never).await;
+    }
+}
+
+/// The rows an order can be given up at.
+fn of_an_order() -> impl Iterator<Item = &'static Row> {
+    let own = |row: &&Row| row.story == Story::Delivered && row.activity != "payment.read_subscription";
+    ROWS.iter().filter(own)
+}
+
+/// Begins an order of each row, until each is stuck at its own call.
+async fn all_stuck<'a>(
+    house: &'a House,
+    rows: &[&'static Row],
+    faults: &'a [Value],
+) -> (Vec<Cell<'a>>, BTreeMap<String, String>) {
+    let client = house.temporal().await.expect("Temporal");
+    let mut cells = vec![];
+    for row in rows {
+        cells.push(Cell::new(house, &client, row, faults).await);
+    }
+    join_all(cells.iter_mut().map(Cell::begin_to_its_fault)).await;
+    let stuck = until_stuck(house, cells.len()).await;
+    (cells, stuck)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_order_stuck_for_good_can_be_abandoned_and_leaves_a_clean_slate() {
+    let house = house("matrix-abandoned").await;
+    let (faults, rows) = (broken(), of_an_order().collect::<Vec<_>>());
+    let (mut cells, stuck) = all_stuck(&house, &rows, &faults).await;
+    let staff = staff(&house).await;
+    assert_both_sides_agree(&house, &staff, &stuck).await;
+    mend(&house).await;
+    for workflow_id in stuck.keys() {
+        decide_firmly(&house, workflow_id, &[("verdict", "abandon"), ("reason", "it cannot be built")]).await;
+    }
+    for cell in &mut cells {
+        cell.bought.reaches("abandoned").await;
+        // What was paid goes back; what never had a payment page was never paid.
+        let paid = cell.row.when != When::Begin;
+        cell.bought.story = if paid { Story::GivenUp } else { Story::Lapsed };
+        if paid {
+            cell.bought.is_told("order_abandoned").await;
+        }
+    }
+    until("Temporal shows nothing any more", LIMIT, || async {
+        needing_attention(&house).await.is_empty().then_some(())
+    })
+    .await;
+    let world = World::ask(&house).await;
+    for cell in &cells {
+        let what = format!("{} × fails for good, abandoned", cell.row.activity);
+        world.assert_ended_well(&what, &cell.bought, Repeats::Never).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_step_stuck_for_good_that_staff_do_by_hand_is_skipped_with_its_result() {
+    let house = house("matrix-skipped").await;
+    let faults = broken();
+    let rows: Vec<_> = of_an_order().filter(|row| row.when == When::Pay).collect();
+    let (mut cells, stuck) = all_stuck(&house, &rows, &faults).await;
+    let staff = staff(&house).await;
+    assert_both_sides_agree(&house, &staff, &stuck).await;
+    mend(&house).await;
+    for cell in &mut cells {
+        let result = match cell.row.activity {
+            "payment.read_checkout" => cell.bought.subscription.clone(),
+            "machine.clone" => {
+                let description = format!("ez-service: {}", cell.bought.service);
+                let made = json!({"vmid": 175_000, "node": "pve1", "name": "by-hand", "description": description});
+                house.proxmox().expect("a stand-in").post("/_control/vms", made).await.expect("cloned by hand");
+                "175000".to_owned()
+            }
+            _ => String::new(),
+        };
+        let values = [("verdict", "skip"), ("reason", "done by hand"), ("result", result.as_str())];
+        decide_firmly(&house, &cell.bought.workflow_id(), &values).await;
+        cell.bought.reaches("delivered").await;
+        cell.bought.is_told("service_delivered").await;
+        let by_hand: i64 = sqlx::query_scalar(
+            "select count(*) from attention
+             where order_id = $1 and verdict = 'skip' and decided_because = 'done by hand' and decided_by is not null",
+        )
+        .bind(cell.bought.order.0)
+        .fetch_one(house.db())
+        .await
+        .expect("the record");
+        assert_eq!(by_hand, 1, "{}: who and why is not recorded", cell.row.activity);
+    }
+    until("Temporal shows nothing any more", LIMIT, || async {
+        needing_attention(&house).await.is_empty().then_some(())
+    })
+    .await;
+}
+
+/// Steps back that look before they act, and the look.
+static LOOKS: [Row; 3] = [
+    Row {
+        activity: "machine.destroy",
+        story: Story::GivenUp,
+        when: When::GiveUp,
+        aim: |order| Aim {
+            vendor: Vendor::Machines,
+            method: "GET",
+            path: format!("/qemu/{}/config", order.vmid),
+            contains: String::new(),
+        },
+    },
+    Row {
+        activity: "name.withdraw",
+        story: Story::GivenUp,
+        when: When::GiveUp,
+        aim: |order| Aim {
+            vendor: Vendor::Names,
+            method: "GET",
+            path: format!("rrset_name={}", order.name),
+            contains: String::new(),
+        },
+    },
+    Row {
+        activity: "payment.refund",
+        story: Story::GivenUp,
+        when: When::GiveUp,
+        aim: |order| Aim {
+            vendor: Vendor::Stripe,
+            method: "GET",
+            path: format!("/v1/subscriptions/{}", order.subscription),
+            contains: String::new(),
+        },
+    },
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_that_says_not_found_is_never_taken_for_absence() {
+    let house = house("matrix-absent").await;
+    let client = house.temporal().await.expect("Temporal");
+    let page = "<h1>404</h1> broken for good: Configuration file 'nodes/pve1/qemu-server/1.conf' does not exist";
+    let faults = [json!({"kind": "status", "status": 404, "body": page})];
+    let mut cells = vec![];
+    for row in &LOOKS {
+        cells.push(Cell::new(&house, &client, row, &faults).await);
+    }
+    let orders: Vec<String> = cells.iter().map(|cell| cell.bought.workflow_id()).collect();
+    let person = async {
+        // Stripe's own answers are JSON; whatever is none is asked again, so the third goes on by itself once it is mended.
+        let stuck = until_stuck(&house, 2).await;
+        assert!(!stuck.contains_key(&orders[2]), "{stuck:?}");
+        let state = house.stripe().state().await.expect("Stripe");
+        assert_eq!(state["refunds"].as_array().map(Vec::len), Some(2), "refunded without a look");
+        mend(&house).await;
+        for workflow_id in stuck.keys() {
+            decide_firmly(&house, workflow_id, &[("verdict", "retry")]).await;
+        }
+    };
+    tokio::join!(join_all(cells.iter_mut().map(Cell::live)), person);
+    let world = World::ask(&house).await;
+    for cell in &cells {
+        let what = format!("{} × a page that says not found", cell.row.activity);
+        world.assert_ended_well(&what, &cell.bought, Repeats::Never).await;
+    }
+}

@@ -228,9 +228,10 @@ impl Order {
         };
         let order = ctx.state(|s| s.input.order);
         let paid = ctx.state(|s| s.status != OrderStatus::AwaitingPayment);
-        undo.keep(ctx).await?;
+        let refunded = undo.keep(ctx).await?;
         record(ctx, Ledger::close_order, ClosedOrder { order, status: OrderStatus::Abandoned, reason }).await?;
-        if paid {
+        // Paid on the page, although the order had not heard of it when it was given up.
+        if paid || (refunded && ctx.patched("whoever-gets-money-back-is-told")) {
             let letter = LetterInput {
                 kind: LetterKind::OrderAbandoned,
                 subject: LetterSubject::Order(order),

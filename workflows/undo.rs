@@ -51,13 +51,18 @@ impl Undo {
         self.promises.pop();
     }
 
-    /// Keeps every promise, the last one first. A step back that fails waits for staff like any other.
-    pub(crate) async fn keep<W: Attended>(self, ctx: &WorkflowContext<W>) -> Result<(), Halt> {
+    /// Keeps every promise, the last one first, and says whether money went back. A step back that fails waits for staff
+    /// like any other.
+    pub(crate) async fn keep<W: Attended>(self, ctx: &WorkflowContext<W>) -> Result<bool, Halt> {
         ctx.state_mut(|s| s.desk_mut().detach());
+        let mut refunded = false;
         for promise in self.promises.into_iter().rev() {
             match promise {
-                Promise::CloseCheckout(session) => close_checkout(ctx, session).await?,
-                Promise::Refund(paid) => refund(ctx, paid).await?,
+                Promise::CloseCheckout(session) => refunded |= close_checkout(ctx, session).await?,
+                Promise::Refund(paid) => {
+                    refund(ctx, paid).await?;
+                    refunded = true;
+                }
                 Promise::Destroy(machine) => {
                     attempt(ctx, Step::Destroy, Machine::destroy, machine, patience::task).await?;
                     note(ctx, Step::Clone, StepState::Undone).await?;
@@ -68,7 +73,7 @@ impl Undo {
                 }
             }
         }
-        Ok(())
+        Ok(refunded)
     }
 }
 
@@ -77,20 +82,23 @@ async fn refund<W: Attended>(ctx: &WorkflowContext<W>, paid: RefundInput) -> Res
     note(ctx, Step::Payment, StepState::Undone).await
 }
 
-async fn close_checkout<W: Attended>(ctx: &WorkflowContext<W>, session: CheckoutRef) -> Result<(), Halt> {
+/// Closes the payment page, and says whether it had been paid meanwhile and the money went back.
+async fn close_checkout<W: Attended>(ctx: &WorkflowContext<W>, session: CheckoutRef) -> Result<bool, Halt> {
     let mut poll_secs = PROCESSING_POLL_SECS;
     loop {
         let closed = attempt(ctx, Step::Checkout, Payment::expire_checkout, session.clone(), patience::call).await?;
         match closed {
             Outcome::Ran(CheckoutState::Paid { subscription }) => {
-                return refund(ctx, RefundInput { order: session.order, subscription }).await;
+                refund(ctx, RefundInput { order: session.order, subscription }).await?;
+                return Ok(true);
             }
             Outcome::Ran(CheckoutState::Open | CheckoutState::Processing) => {
                 wait(ctx, poll_secs, "a payment is on its way", |_| false).await?;
                 poll_secs = (poll_secs * 2).min(PROCESSING_POLL_LIMIT_SECS);
             }
             Outcome::Ran(CheckoutState::Expired) | Outcome::ByHand(_) => {
-                return note(ctx, Step::Checkout, StepState::Undone).await;
+                note(ctx, Step::Checkout, StepState::Undone).await?;
+                return Ok(false);
             }
         }
     }

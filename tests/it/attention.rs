@@ -183,6 +183,19 @@ async fn an_operator_decides_in_temporal_by_update_and_by_signal() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_step_that_runs_out_of_time_says_what_the_vendor_answered_last() {
+    let house = impatient("last-words").await;
+    let customer = Customer::signed_in(&house).await.expect("a customer");
+    let (workflow_id, _) = stuck_order(&house, &customer, "last-1", json!({"kind": "agent_never"})).await;
+    let reason: String = sqlx::query_scalar("select reason from attention where workflow_id = $1")
+        .bind(&workflow_id)
+        .fetch_one(house.db())
+        .await
+        .expect("the reason");
+    assert!(reason.contains("QEMU guest agent is not running"), "{reason}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_but_staff_decides() {
     let house = impatient("not-staff").await;
     let customer = Customer::signed_in(&house).await.expect("a customer");

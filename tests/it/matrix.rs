@@ -88,15 +88,17 @@ fn every_activity_of_the_contract_has_its_row_in_the_matrix() {
         let cells = COLUMNS.map(|column| match cell(&activity, column) {
             Some(Cell::Shown(room)) => room.to_owned(),
             Some(Cell::Impossible(why)) => {
-                reasons.push(format!("{activity} × {column}: {why}"));
-                "–".to_owned()
+                if !reasons.contains(&why) {
+                    reasons.push(why);
+                }
+                format!("– ({})", reasons.iter().position(|known| *known == why).unwrap_or_default() + 1)
             }
             None => panic!("{activity} has no row: add it to `rows`, `ledger` or `letters`"),
         });
         line(&format!("| {activity} | {} |", cells.join(" | ")));
     }
-    for reason in reasons {
-        line(&reason);
+    for (index, reason) in reasons.iter().enumerate() {
+        line(&format!("({}) {reason}", index + 1));
     }
     assert!(cell("machine.paint", "run twice").is_none(), "an activity without a row passes");
 }

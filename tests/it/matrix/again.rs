@@ -18,9 +18,9 @@ use workflows::order::Order;
 use super::{
     checks::{Repeats, World},
     order::{Bought, LIMIT, Story, waiting},
+    story::waiting_step,
 };
 use crate::{
-    attention::waiting_step,
     shop::{open_with, until},
     twice::contract_names,
     world::{tables, vendors},
@@ -135,6 +135,8 @@ async fn delivered(again: &mut Again<'_>, house: &House) {
     bought.is_told("service_delivered").await;
     again.from_in_the_same_world(&bought.workflow_id(), "ledger.reserve", &[]).await;
     again.from_in_the_same_world(&format!("letter-service_delivered/{}", bought.service), "mail.send", &[]).await;
+    let (id, looked) = (bought.subscription_workflow_id(), ["payment.read_subscription", "ledger.mirror_subscription"]);
+    again.from_in_the_same_world(&id, looked[0], &looked).await;
     again.ended_well("an order run twice", &bought).await;
 }
 
@@ -242,10 +244,11 @@ async fn resumed(again: &mut Again<'_>, house: &House) {
     let unwritten = unwritten(house).await;
     bought.stops_paying().await;
     bought.machine_is("stopped").await;
-    again.from(&id, "machine.suspend", &["machine.suspend"]).await;
+    again.from(&id, "machine.suspend", &["machine.suspend", "ledger.services"]).await;
     unwritten.rollback().await.expect("released");
     bought.service_is("suspended").await;
     bought.is_told("service_suspended").await;
+    again.from_in_the_same_world(&id, "ledger.change_service", &["ledger.change_service"]).await;
     let unwritten = self::unwritten(house).await;
     bought.pays_again().await;
     bought.machine_is("running").await;

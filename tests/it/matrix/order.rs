@@ -15,9 +15,9 @@ use crate::{
 };
 
 /// The longest anything of a cell takes, however busy the machine is.
-pub(crate) const LIMIT: Duration = Duration::from_mins(3);
+pub(crate) const LIMIT: Duration = Duration::from_mins(4);
 /// A step is tried this long before it waits for staff.
-pub(crate) const PATIENCE_SECS: u64 = 120;
+pub(crate) const PATIENCE_SECS: u64 = 300;
 
 /// What an order lives through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

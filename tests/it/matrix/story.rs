@@ -10,10 +10,7 @@ use super::{
     order::{Bought, LIMIT, Story, When},
     rows::{Row, Vendor},
 };
-use crate::{
-    attention::{staff, waiting_step},
-    shop::until,
-};
+use crate::{attention::staff, shop::until};
 
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Machines that staff clone have numbers of their own.
@@ -52,6 +49,18 @@ pub(crate) async fn decide_firmly(house: &House, workflow_id: &str, values: &[(&
         (answer.status == 200).then_some(())
     })
     .await;
+}
+
+/// Waits until a step of a workflow waits for staff, and gives the step's word. Workers that are killed meanwhile take time.
+pub(crate) async fn waiting_step(house: &House, workflow_id: &str) -> String {
+    until(&format!("{workflow_id} waits for staff"), LIMIT, || async {
+        sqlx::query_scalar("select step from attention where workflow_id = $1 and settled_at is null")
+            .bind(workflow_id)
+            .fetch_optional(house.db())
+            .await
+            .expect("the table")
+    })
+    .await
 }
 
 async fn waits(house: &House, workflow_id: &str) -> bool {

@@ -19,7 +19,7 @@ pub(crate) fn time_left(ctx: &ActivityContext, limit: Duration) -> Duration {
 fn left(deadline: Option<SystemTime>, now: SystemTime, limit: Duration) -> Duration {
     let Some(deadline) = deadline else { return limit };
     let whole = deadline.duration_since(now).unwrap_or_default();
-    (whole - RESERVE.min(whole / RESERVED_PART)).min(limit)
+    whole.saturating_sub(RESERVE.min(whole / RESERVED_PART)).min(limit)
 }
 
 /// Runs one try of a step to its end, or to the end of its time.

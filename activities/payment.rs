@@ -45,7 +45,7 @@ impl PaymentDesk {
         ctx: ActivityContext,
         order: OrderId,
     ) -> Result<CheckoutRef, ActivityError> {
-        let step = self.opened(order, attempt(&ctx));
+        let step = Box::pin(self.opened(order, attempt(&ctx)));
         Ok(heard(&ctx, "opening the payment page", step).await?)
     }
 
@@ -56,7 +56,7 @@ impl PaymentDesk {
         ctx: ActivityContext,
         checkout: CheckoutRef,
     ) -> Result<CheckoutState, ActivityError> {
-        let step = self.stripe.read_checkout(checkout.order, &checkout.session);
+        let step = Box::pin(self.stripe.read_checkout(checkout.order, &checkout.session));
         Ok(heard(&ctx, "reading the payment page", step).await?)
     }
 
@@ -82,7 +82,7 @@ impl PaymentDesk {
         ctx: ActivityContext,
         id: SubscriptionId,
     ) -> Result<SubscriptionView, ActivityError> {
-        let step = async { self.mirrored(self.stripe.read_subscription(&id).await?).await };
+        let step = Box::pin(async { self.mirrored(self.stripe.read_subscription(&id).await?).await });
         Ok(heard(&ctx, "reading a subscription", step).await?)
     }
 
@@ -95,7 +95,7 @@ impl PaymentDesk {
         ctx: ActivityContext,
         id: SubscriptionId,
     ) -> Result<SubscriptionView, ActivityError> {
-        let step = async { self.mirrored(self.stripe.end_subscription(&id, attempt(&ctx)).await?).await };
+        let step = Box::pin(async { self.mirrored(self.stripe.end_subscription(&id, attempt(&ctx)).await?).await });
         Ok(heard(&ctx, "ending a subscription", step).await?)
     }
 
@@ -104,7 +104,7 @@ impl PaymentDesk {
     /// *Idempotence*: looks at the refunds first, so a payment goes back once.
     #[activity(definition = defs::Refund)]
     pub async fn refund(self: Arc<Self>, ctx: ActivityContext, given_up: RefundInput) -> Result<(), ActivityError> {
-        let step = self.stripe.refund_order(given_up.order, &given_up.subscription, attempt(&ctx));
+        let step = Box::pin(self.stripe.refund_order(given_up.order, &given_up.subscription, attempt(&ctx)));
         Ok(heard(&ctx, "refunding a payment", step).await?)
     }
 }

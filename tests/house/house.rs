@@ -75,10 +75,8 @@ impl House {
         let links =
             if options.with_links { Some(Links::make(&database_url, engine.temporal_address())?) } else { None };
         its_settings.extend(links.iter().flat_map(Links::settings));
-        let gates = match options.with_gates {
-            true => Some(Gates::start(engine, &stand_ins, &options, &folder).await?),
-            false => None,
-        };
+        let gates =
+            if options.with_gates { Some(Gates::start(engine, &stand_ins, &options, &folder).await?) } else { None };
         its_settings.extend(gates.iter().flat_map(Gates::settings));
         its_settings.extend(options.settings.clone());
         let portal = Portal::new(url, its_settings, folder.join("logs"));

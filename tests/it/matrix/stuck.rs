@@ -163,7 +163,9 @@ async fn every_order_stuck_for_good_can_be_abandoned_and_leaves_a_clean_slate() 
 async fn every_step_stuck_for_good_that_staff_do_by_hand_is_skipped_with_its_result() {
     let house = house("matrix-skipped").await;
     let faults = broken();
-    let rows: Vec<_> = of_an_order().filter(|row| row.when == When::Pay).collect();
+    // Nobody starts a machine by hand here.
+    let by_hand = |row: &&Row| row.when == When::Pay && row.activity != "machine.start";
+    let rows: Vec<_> = of_an_order().filter(by_hand).collect();
     let (mut cells, stuck) = all_stuck(&house, &rows, &faults).await;
     let staff = staff(&house).await;
     assert_both_sides_agree(&house, &staff, &stuck).await;

@@ -42,10 +42,9 @@ fn asked(event: &HistoryEvent) -> Option<(String, i64)> {
             Some((it.activity_type.as_ref()?.name.clone(), it.workflow_task_completed_event_id))
         }
         Attributes::MarkerRecordedEventAttributes(it) if it.marker_name == LOCAL_ACTIVITY => {
-            let data = it.details.values().flat_map(|payloads| &payloads.payloads);
+            let mut data = it.details.values().flat_map(|payloads| &payloads.payloads);
             let read = |bytes: &[u8]| serde_json::from_slice::<serde_json::Value>(bytes).ok();
-            let name =
-                data.filter_map(|payload| read(&payload.data)?["activity_type"].as_str().map(str::to_owned)).next();
+            let name = data.find_map(|payload| read(&payload.data)?["activity_type"].as_str().map(str::to_owned));
             Some((name?, it.workflow_task_completed_event_id))
         }
         _ => None,
@@ -97,7 +96,7 @@ impl Again<'_> {
     }
 
     /// The same, and nothing in the world is otherwise than before.
-    async fn from_in_the_same_world(&mut self, workflow_id: &str, activity: &str, least: &[&str]) {
+    async fn in_the_same_world_from(&mut self, workflow_id: &str, activity: &str, least: &[&str]) {
         let (mut rows, world) = (tables(self.house.db()).await, vendors(self.house).await);
         rows.remove("payment_events");
         self.from(workflow_id, activity, least).await;
@@ -133,10 +132,10 @@ async fn delivered(again: &mut Again<'_>, house: &House) {
     bought.pay().await;
     bought.reaches("delivered").await;
     bought.is_told("service_delivered").await;
-    again.from_in_the_same_world(&bought.workflow_id(), "ledger.reserve", &[]).await;
-    again.from_in_the_same_world(&format!("letter-service_delivered/{}", bought.service), "mail.send", &[]).await;
+    again.in_the_same_world_from(&bought.workflow_id(), "ledger.reserve", &[]).await;
+    again.in_the_same_world_from(&format!("letter-service_delivered/{}", bought.service), "mail.send", &[]).await;
     let (id, looked) = (bought.subscription_workflow_id(), ["payment.read_subscription", "ledger.mirror_subscription"]);
-    again.from_in_the_same_world(&id, looked[0], &looked).await;
+    again.in_the_same_world_from(&id, looked[0], &looked).await;
     again.ended_well("an order run twice", &bought).await;
 }
 
@@ -150,7 +149,7 @@ async fn renumbered(again: &mut Again<'_>, house: &House) {
     bought.pay().await;
     bought.reaches("delivered").await;
     bought.is_told("service_delivered").await;
-    again.from_in_the_same_world(&bought.workflow_id(), "ledger.renumber", &[]).await;
+    again.in_the_same_world_from(&bought.workflow_id(), "ledger.renumber", &[]).await;
     bought.page_opens().await;
     again.ended_well("an order renumbered twice", &bought).await;
 }
@@ -173,7 +172,7 @@ async fn adopted(again: &mut Again<'_>, house: &House) {
     again.decide(&bought, Step::Clone, Verdict::Skip { result: Some("170000".to_owned()) }).await;
     bought.reaches("delivered").await;
     bought.is_told("service_delivered").await;
-    again.from_in_the_same_world(&bought.workflow_id(), "ledger.adopt_number", &[]).await;
+    again.in_the_same_world_from(&bought.workflow_id(), "ledger.adopt_number", &[]).await;
     bought.page_opens().await;
     assert_eq!(bought.vmid, 170_000);
     again.ended_well("a machine adopted twice", &bought).await;
@@ -184,7 +183,7 @@ async fn lapsed(again: &mut Again<'_>, house: &House) {
     bought.begin(&again.client).await;
     bought.page_opens().await;
     bought.reaches("lapsed").await;
-    again.from_in_the_same_world(&bought.workflow_id(), "payment.expire_checkout", &[]).await;
+    again.in_the_same_world_from(&bought.workflow_id(), "payment.expire_checkout", &[]).await;
     again.ended_well("an order that lapsed twice", &bought).await;
 }
 
@@ -206,7 +205,7 @@ async fn given_up(again: &mut Again<'_>, house: &House) {
     again.decide(&bought, Step::Name, Verdict::Abandon).await;
     bought.reaches("abandoned").await;
     bought.is_told("order_abandoned").await;
-    again.from_in_the_same_world(&id, "name.withdraw", &[]).await;
+    again.in_the_same_world_from(&id, "name.withdraw", &[]).await;
     again.ended_well("an order undone twice", &bought).await;
 }
 
@@ -221,7 +220,7 @@ async fn life(again: &mut Again<'_>, house: &House) {
     bought.service_is("expired").await;
     bought.is_told("service_expired").await;
     let id = bought.subscription_workflow_id();
-    again.from_in_the_same_world(&id, "payment.end_subscription", &["payment.end_subscription"]).await;
+    again.in_the_same_world_from(&id, "payment.end_subscription", &["payment.end_subscription"]).await;
     again.ended_well("a subscription ended twice", &bought).await;
 }
 
@@ -248,7 +247,7 @@ async fn resumed(again: &mut Again<'_>, house: &House) {
     unwritten.rollback().await.expect("released");
     bought.service_is("suspended").await;
     bought.is_told("service_suspended").await;
-    again.from_in_the_same_world(&id, "ledger.change_service", &["ledger.change_service"]).await;
+    again.in_the_same_world_from(&id, "ledger.change_service", &["ledger.change_service"]).await;
     let unwritten = self::unwritten(house).await;
     bought.pays_again().await;
     bought.machine_is("running").await;

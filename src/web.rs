@@ -19,7 +19,7 @@ use axum::{
     routing::{get, post},
 };
 use domain::policy::Policy;
-use store::{KeyRing, Store};
+use store::{EventGatherer, KeyRing, Store};
 use url::Url;
 
 mod accounts;
@@ -41,6 +41,7 @@ mod pricing;
 mod redirect;
 mod services;
 mod shell;
+mod showcase;
 mod ssh_key;
 mod staff;
 mod visitor;
@@ -48,6 +49,7 @@ mod webhook;
 mod words;
 
 use engine::Engine;
+use showcase::Showcase;
 
 /// What the pages need to know about this installation.
 #[derive(Clone)]
@@ -76,6 +78,10 @@ pub(crate) struct WebSettings {
 pub(crate) struct Portal {
     /// The database.
     pub(crate) store: Store,
+    /// Where payment events are stored, those of one moment together.
+    pub(crate) events: EventGatherer,
+    /// What is on sale.
+    pub(crate) showcase: Showcase,
     /// The workflow engine.
     pub(crate) temporal: Engine,
     /// Stripe, for the Billing Portal only.
@@ -87,7 +93,7 @@ pub(crate) struct Portal {
 }
 
 impl Portal {
-    /// Puts a portal together. Nothing is connected yet.
+    /// Puts a portal together. Nothing is connected yet. To be called inside a Tokio runtime.
     pub(crate) fn new(store: Store, stripe: StripeApi, keys: KeyRing, settings: WebSettings) -> Self {
         let temporal = Engine::new(
             settings.temporal_address.clone(),
@@ -95,7 +101,8 @@ impl Portal {
             settings.task_queue.clone(),
         );
         password::warm_up();
-        Self { store, temporal, stripe, keys, settings }
+        let (events, showcase) = (EventGatherer::start(store.clone()), Showcase::new(store.clone()));
+        Self { store, events, showcase, temporal, stripe, keys, settings }
     }
 }
 

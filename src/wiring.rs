@@ -100,7 +100,8 @@ pub(crate) fn portal(config: &Config) -> anyhow::Result<Portal> {
         task_queue: config.temporal.task_queue.clone(),
         checkout_origins: config.stripe.page_origins.clone(),
     };
-    Ok(Portal::new(store(config)?, stripe(config)?, keys(config)?, settings))
+    let store = Store::connect_for_pages(config.database_url.reveal(), config.database_pool_size)?;
+    Ok(Portal::new(store, stripe(config)?, keys(config)?, settings))
 }
 
 /// A connection to Temporal.

@@ -1,6 +1,7 @@
 //! Accounts and the people who log in for them.
 use crate::{Store, StoreError, fault::Doing};
 use domain::ids::{AccountId, UserId};
+use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -25,8 +26,17 @@ pub enum SignedUp {
     AddressTaken,
 }
 
-/// A person who logs in. Has no `Debug`, because it carries a password's hash.
+/// What a log-in is checked against. Has no `Debug`, because it carries a password's hash.
 #[derive(Clone)]
+pub struct LogIn {
+    /// Who.
+    pub user: UserId,
+    /// An Argon2id hash in PHC form.
+    pub password_hash: String,
+}
+
+/// A person who logs in.
+#[derive(Clone, Serialize, Deserialize)]
 pub struct User {
     /// Who.
     pub id: UserId,
@@ -36,8 +46,6 @@ pub struct User {
     pub name: String,
     /// Lower case.
     pub email: String,
-    /// An Argon2id hash in PHC form.
-    pub password_hash: String,
     /// Whether they work here.
     pub is_staff: bool,
     /// Whether the address was confirmed.
@@ -109,12 +117,20 @@ impl Store {
         tx.commit().await.doing("queueing a letter")
     }
 
-    /// The user who logs in with an address, in any case.
+    /// Who logs in with an address, in any case, and with which password.
+    pub async fn log_in(&self, email: &str) -> Result<Option<LogIn>, StoreError> {
+        let row = sqlx::query!("select id, password_hash from users where email = $1", normal(email))
+            .fetch_optional(&self.pool)
+            .await
+            .doing("reading a user")?;
+        Ok(row.map(|row| LogIn { user: UserId(row.id), password_hash: row.password_hash }))
+    }
+
+    /// The user with an address, in any case.
     pub async fn user_by_email(&self, email: &str) -> Result<Option<User>, StoreError> {
         sqlx::query_as!(
             UserRow,
-            r#"select id, account_id, name, email, password_hash, is_staff,
-                email_verified_at is not null as "email_verified!"
+            r#"select id, account_id, name, email, is_staff, email_verified_at is not null as "email_verified!"
                from users where email = $1"#,
             normal(email),
         )
@@ -128,8 +144,7 @@ impl Store {
     pub async fn user(&self, user: UserId) -> Result<Option<User>, StoreError> {
         sqlx::query_as!(
             UserRow,
-            r#"select id, account_id, name, email, password_hash, is_staff,
-                email_verified_at is not null as "email_verified!"
+            r#"select id, account_id, name, email, is_staff, email_verified_at is not null as "email_verified!"
                from users where id = $1"#,
             user.0,
         )
@@ -243,7 +258,6 @@ struct UserRow {
     account_id: Uuid,
     name: String,
     email: String,
-    password_hash: String,
     is_staff: bool,
     email_verified: bool,
 }
@@ -255,7 +269,6 @@ impl From<UserRow> for User {
             account: AccountId(row.account_id),
             name: row.name,
             email: row.email,
-            password_hash: row.password_hash,
             is_staff: row.is_staff,
             email_verified: row.email_verified,
         }

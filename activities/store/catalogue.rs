@@ -142,18 +142,19 @@ impl Store {
     async fn plans_like(&self, slug: Option<&str>) -> Result<Vec<Plan>, StoreError> {
         let (mut features, mut prices) = (self.features().await?, self.prices().await?);
         let rows = sqlx::query!(
-            r#"with room as (
-                select n.memory_mib_limit - coalesce(sum(r.memory_mib), 0) as mib
-                from nodes n left join reservations r on r.node = n.name and r.released_at is null
-                where n.active group by n.name
+            r#"with held as (
+                select r.node, sum(r.memory_mib) as mib, count(*) as addresses, count(v.vmid) as vmids
+                from reservations r left join vmids v on v.vmid = r.vmid and v.blocked_at is null
+                where r.released_at is null group by r.node
+               ), room as (
+                select n.memory_mib_limit - coalesce(held.mib, 0) as mib
+                from nodes n left join held on held.node = n.name where n.active
                ), unused as (
                 select
-                    (select count(*) from vmids v where v.blocked_at is null and not exists (
-                        select 1 from reservations r where r.vmid = v.vmid and r.released_at is null)) as vmids,
-                    (select count(*) from addresses a where a.family = 4 and not exists (
-                        select 1 from reservations r where r.ipv4 = a.address and r.released_at is null)) as ipv4,
-                    (select count(*) from addresses a where a.family = 6 and not exists (
-                        select 1 from reservations r where r.ipv6 = a.address and r.released_at is null)) as ipv6
+                    (select count(*) from vmids where blocked_at is null) - coalesce(sum(vmids), 0)::bigint as vmids,
+                    (select count(*) from addresses where family = 4) - coalesce(sum(addresses), 0)::bigint as ipv4,
+                    (select count(*) from addresses where family = 6) - coalesce(sum(addresses), 0)::bigint as ipv6
+                from held
                )
                select p.id, p.slug, p.name, p.tagline, p.cores, p.memory_mib, p.disk_gib,
                 least(unused.vmids, unused.ipv4, unused.ipv6, (

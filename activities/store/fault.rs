@@ -1,5 +1,6 @@
 //! What may go wrong with the database, sorted by what the caller can do about it.
 use sqlx::error::DatabaseError;
+use std::borrow::Cow;
 
 /// Why the store could not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +46,30 @@ pub enum StoreError {
 const PASSING: [&str; 9] = ["08", "0A", "25", "26", "40", "53", "55", "57", "58"];
 
 impl StoreError {
+    /// The same fault, for one more who waited for the same answer.
+    #[must_use]
+    pub fn shared(&self) -> Self {
+        match self {
+            Self::Unavailable { doing, source } => {
+                Self::Unavailable { doing, source: sqlx::Error::Protocol(source.to_string()) }
+            }
+            Self::Conflict { constraint } => Self::conflict(constraint),
+            Self::Corrupt { what } => Self::Corrupt { what },
+        }
+    }
+
+    /// Whether the database is there and refused what was asked, rather than being away, stopping or full: then another
+    /// question may well be answered.
+    pub(crate) fn is_refusal(&self) -> bool {
+        let Self::Unavailable { source, .. } = self else { return true };
+        if matches!(source, sqlx::Error::Encode(_)) {
+            return true;
+        }
+        let code = source.as_database_error().and_then(DatabaseError::code).map(Cow::into_owned);
+        // Connections, resources and operators: Source: PostgreSQL, "Error Codes", classes 08, 53, 57 and 58.
+        code.is_some_and(|code| !["08", "53", "57", "58"].iter().any(|class| code.starts_with(class)))
+    }
+
     pub(crate) fn conflict(rule: &str) -> Self {
         Self::Conflict { constraint: rule.to_owned() }
     }

@@ -6,12 +6,13 @@
 //! What customers and staff read about it is written in the same transaction, into one timeline.
 
 use fault::Doing;
+use readers::Readers;
 use sqlx::{
     Connection, PgPool, Postgres, Transaction,
     migrate::Migrator,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 pub mod accounts;
 pub mod attention;
@@ -22,13 +23,14 @@ pub mod letters;
 pub mod orders;
 pub mod pages;
 pub mod payment_events;
+mod readers;
 pub mod reservations;
 pub mod seal;
 pub mod sessions;
 pub mod subscriptions;
 mod timeline;
 
-pub use accounts::{Confirmed, NewUser, SignedUp, User, Verification};
+pub use accounts::{Confirmed, LogIn, NewUser, SignedUp, User, Verification};
 pub use attention::{AttentionLine, AttentionVerdict, NewAttention, SettledAttention};
 pub use catalogue::{Image, NewAddress, NewImage, NewNode, NewPlan, NewPrice, Plan, Price};
 pub use fault::StoreError;
@@ -38,7 +40,7 @@ pub use pages::{
     Dashboard, EntitlementLine, InvoiceLine, NextCharge, OrderCard, OrderPage, RefusedLetter, ServiceCard, ServicePage,
     StaffEvent, StaffOrder, StaffOverview, StaffSubscription, StepLine, TimelineLine,
 };
-pub use payment_events::{NewPaymentEvent, PaymentEvent, PaymentEventListener, PutEvent};
+pub use payment_events::{EventGatherer, NewPaymentEvent, PaymentEvent, PaymentEventListener, PutEvent};
 pub use reservations::{NewOrder, Place, Reserved};
 pub use seal::{KeyRing, SealFault};
 pub use sessions::SessionRows;
@@ -59,6 +61,7 @@ const LIMITS_MS: [(&str, &str); 3] =
 #[derive(Clone)]
 pub struct Store {
     pool: PgPool,
+    readers: Arc<Readers>,
 }
 
 impl core::fmt::Debug for Store {
@@ -73,13 +76,24 @@ impl Store {
     ///
     /// *Errors*: [`StoreError::Corrupt`] when the address cannot be read.
     pub fn connect(url: &str, pool_size: u32) -> Result<Self, StoreError> {
+        Self::with_readers(url, pool_size, 1)
+    }
+
+    /// The same for a process that answers pages: half of its connections are for what pages read.
+    pub fn connect_for_pages(url: &str, pool_size: u32) -> Result<Self, StoreError> {
+        let lanes = pool_size.div_ceil(2).max(1);
+        Self::with_readers(url, pool_size.saturating_sub(lanes).max(1), lanes)
+    }
+
+    fn with_readers(url: &str, pool_size: u32, lanes: u32) -> Result<Self, StoreError> {
         let options: PgConnectOptions =
             url.parse().map_err(|_| StoreError::Corrupt { what: "the address of the database" })?;
-        let pool = PgPoolOptions::new()
-            .max_connections(pool_size)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
-            .connect_lazy_with(options.application_name("ez").options(LIMITS_MS));
-        Ok(Self { pool })
+        let options = options.application_name("ez").options(LIMITS_MS);
+        let lanes = usize::try_from(lanes).unwrap_or(1);
+        let readers = Arc::new(Readers::new(options.clone(), lanes));
+        let pool =
+            PgPoolOptions::new().max_connections(pool_size).acquire_timeout(ACQUIRE_TIMEOUT).connect_lazy_with(options);
+        Ok(Self { pool, readers })
     }
 
     /// Applies every migration that was not applied yet. Several processes may ask at once; one does it.

@@ -4,8 +4,14 @@ use crate::{
     fault::{Doing, count},
 };
 use domain::ids::{OrderId, SubscriptionId};
-use sqlx::{PgConnection, postgres::PgListener};
+use sqlx::postgres::PgListener;
+use std::collections::{BTreeMap, HashMap};
 use time::OffsetDateTime;
+use uuid::Uuid;
+
+mod gather;
+
+pub use gather::EventGatherer;
 
 /// The envelope of an event. Nothing else of it is kept; the rest is read at Stripe.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,34 +84,60 @@ impl PaymentEventListener {
 }
 
 impl Store {
-    /// Stores an event, once. One that was told before and not driven to its end is due again now.
-    pub async fn put_payment_event(&self, event: &NewPaymentEvent) -> Result<PutEvent, StoreError> {
-        let mut tx = self.begin().await?;
-        let row = sqlx::query!(
-            r#"insert into payment_events
-                (id, type, object_id, object_kind, order_id, subscription_id, stripe_created_at, livemode)
-               values ($1, $2, $3, $4, $5, $6, $7, $8)
-               on conflict (id) do update set
-                state = case payment_events.state when 'unclaimed' then 'received' else payment_events.state end,
-                next_attempt_at = now()
-               returning xmax = 0 as "new!", state in ('handled', 'ignored') as "handled!""#,
-            event.id,
-            event.event_type,
-            event.object_id,
-            event.object_kind,
-            event.order.map(|order| order.0),
-            event.subscription.as_ref().map(|subscription| &subscription.0),
-            event.created_at,
-            event.livemode,
+    /// Stores events, each once, and all of them in one commit. One that was told before and not driven to its end is due
+    /// again now. Gives what was known of each, in the order given; of an event that stands there twice, the second is known.
+    ///
+    /// *Errors*: none of them is stored, or it is unknown whether they are; telling them again is safe.
+    pub async fn put_payment_events(&self, events: &[NewPaymentEvent]) -> Result<Vec<PutEvent>, StoreError> {
+        // Always in the order of their ids, so that two processes never wait for each other crosswise.
+        let once: BTreeMap<&str, &NewPaymentEvent> = events.iter().map(|event| (event.id.as_str(), event)).collect();
+        let column = |of: fn(&NewPaymentEvent) -> &str| -> Vec<String> {
+            once.values().map(|event| of(event).to_owned()).collect()
+        };
+        let rows = sqlx::query!(
+            r#"with put as (
+                insert into payment_events
+                    (id, type, object_id, object_kind, order_id, subscription_id, stripe_created_at, livemode)
+                select * from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::uuid[], $6::text[],
+                    $7::timestamptz[], $8::boolean[])
+                on conflict (id) do update set
+                    state = case payment_events.state when 'unclaimed' then 'received' else payment_events.state end,
+                    next_attempt_at = now()
+                returning id, xmax = 0 as new, state in ('handled', 'ignored') as handled
+               )
+               select id as "id!", new as "new!", handled as "handled!",
+                (select count(pg_notify($9, '')) from put where not handled) as "announced!"
+               from put"#,
+            &column(|event| &event.id),
+            &column(|event| &event.event_type),
+            &column(|event| &event.object_id),
+            &column(|event| &event.object_kind),
+            &once.values().map(|event| event.order.map(|order| order.0)).collect::<Vec<_>>() as &[Option<Uuid>],
+            &once.values().map(|event| event.subscription.as_ref().map(|id| id.0.clone())).collect::<Vec<_>>()
+                as &[Option<String>],
+            &once.values().map(|event| event.created_at).collect::<Vec<_>>(),
+            &once.values().map(|event| event.livemode).collect::<Vec<_>>(),
+            CHANNEL,
         )
-        .fetch_one(&mut *tx)
+        .fetch_all(&self.pool)
         .await
-        .doing("storing a payment event")?;
-        if !row.handled {
-            announce(&mut tx, &event.id).await?;
+        .doing("storing payment events")?;
+        let mut known: HashMap<&str, PutEvent> = rows
+            .iter()
+            .map(|row| {
+                (row.id.as_str(), if row.new { PutEvent::New } else { PutEvent::Known { handled: row.handled } })
+            })
+            .collect();
+        let corrupt = StoreError::Corrupt { what: "the stored payment events" };
+        let mut answers = Vec::with_capacity(events.len());
+        for event in events {
+            let Some(put) = known.get_mut(event.id.as_str()) else { return Err(corrupt) };
+            answers.push(*put);
+            if *put == PutEvent::New {
+                *put = PutEvent::Known { handled: false };
+            }
         }
-        tx.commit().await.doing("storing a payment event")?;
-        Ok(if row.new { PutEvent::New } else { PutEvent::Known { handled: row.handled } })
+        Ok(answers)
     }
 
     /// Events to be driven on, oldest first. For five seconds nobody else gets them; whoever dies meanwhile loses nothing.
@@ -205,12 +237,4 @@ impl Store {
         listener.listen(CHANNEL).await.doing("listening for payment events")?;
         Ok(PaymentEventListener(listener))
     }
-}
-
-async fn announce(db: &mut PgConnection, id: &str) -> Result<(), StoreError> {
-    sqlx::query!(r#"select pg_notify($1, $2) as "done: ()""#, CHANNEL, id)
-        .execute(db)
-        .await
-        .doing("announcing a payment event")?;
-    Ok(())
 }

@@ -1,7 +1,7 @@
 //! Web sessions as rows, so that they can be ended from here.
-use crate::{Store, StoreError, fault::Doing};
+use crate::{Store, StoreError, User, fault::Doing};
 use async_trait::async_trait;
-use domain::ids::UserId;
+use domain::ids::{AccountId, UserId};
 use serde_json::Value;
 use std::collections::HashMap;
 use tower_sessions_core::{
@@ -13,6 +13,10 @@ use uuid::Uuid;
 
 /// The key in a session's data under which the pages keep the user's id.
 pub const USER_KEY: &str = "user";
+
+/// The key under which a loaded session carries its [`User`] as they are at this moment: read together with the session,
+/// and never written into it.
+pub const WHO_KEY: &str = "who";
 
 /// How many ids are tried for a new session. One is 128 random bits, so a second try is never seen.
 const ID_ATTEMPTS_LIMIT: u32 = 3;
@@ -79,18 +83,37 @@ impl SessionStore for SessionRows {
         Ok(())
     }
 
+    /// Reads a session, and its user with it. It is read anew for every request: one that was ended anywhere is over here.
     async fn load(&self, id: &Id) -> Result<Option<Record>> {
-        let row =
-            sqlx::query!("select data, expires_at from sessions where id = $1 and expires_at > now()", id.to_string(),)
-                .fetch_optional(&self.0.pool)
-                .await
-                .map_err(|error| away(&error))?;
-        row.map(|row| {
-            let data: HashMap<String, Value> =
-                serde_json::from_value(row.data).map_err(|error| Error::Decode(error.to_string()))?;
-            Ok(Record { id: *id, data, expiry_date: row.expires_at })
-        })
-        .transpose()
+        let key = id.to_string();
+        let row = loop {
+            let mut lane = self.0.readers.lane().await.map_err(|error| away(&error))?;
+            let asked = sqlx::query!(
+                r#"select s.data, s.expires_at, u.id as "user_id?", u.account_id as "account_id?", u.name as "name?",
+                    u.email as "email?", u.is_staff as "is_staff?", u.email_verified_at is not null as "email_verified!"
+                   from sessions s left join users u on u.id = s.user_id
+                   where s.id = $1 and s.expires_at > now()"#,
+                key,
+            )
+            .fetch_optional(&mut lane.connection)
+            .await;
+            if let Some(asked) = lane.judged(asked) {
+                break asked.map_err(|error| away(&error))?;
+            }
+        };
+        let Some(row) = row else { return Ok(None) };
+        let mut data: HashMap<String, Value> =
+            serde_json::from_value(row.data).map_err(|error| Error::Decode(error.to_string()))?;
+        data.remove(WHO_KEY);
+        if let (Some(id), Some(account), Some(name), Some(email), Some(is_staff)) =
+            (row.user_id, row.account_id, row.name, row.email, row.is_staff)
+        {
+            let (id, account) = (UserId(id), AccountId(account));
+            let user = User { id, account, name, email, is_staff, email_verified: row.email_verified };
+            let user = serde_json::to_value(user).map_err(|error| Error::Decode(error.to_string()))?;
+            data.insert(WHO_KEY.to_owned(), user);
+        }
+        Ok(Some(Record { id: *id, data, expiry_date: row.expires_at }))
     }
 
     async fn delete(&self, id: &Id) -> Result<()> {
@@ -107,7 +130,8 @@ fn user_of(record: &Record) -> Option<Uuid> {
 }
 
 fn data_of(record: &Record) -> Result<Value> {
-    serde_json::to_value(&record.data).map_err(|error| Error::Encode(error.to_string()))
+    let kept: HashMap<&String, &Value> = record.data.iter().filter(|(key, _)| *key != WHO_KEY).collect();
+    serde_json::to_value(kept).map_err(|error| Error::Encode(error.to_string()))
 }
 
 fn away(error: &sqlx::Error) -> Error {

@@ -10,20 +10,22 @@ use store::Plan;
 use super::{
     Shared,
     page::{Refusal, Shell, ok},
-    visitor::Visitor,
+    visitor::{Visitor, known},
 };
 
 #[derive(Template)]
 #[template(path = "page/home.html")]
-struct Home {
+struct Home<'a> {
     shell: Shell,
-    plans: Vec<Plan>,
+    plans: &'a [Plan],
 }
 
 /// The front page, with the plans on it.
 pub(crate) async fn front(State(portal): Shared, visitor: Option<Visitor>) -> Result<Response, Refusal> {
-    let plans = portal.store.plans().await?;
-    Ok(ok(&Home { shell: shell(visitor.as_ref(), "home"), plans }))
+    let sale = portal.showcase.on_sale().await?;
+    let known = known(visitor.as_ref());
+    let page = Home { shell: shell(known, "home"), plans: &sale.plans };
+    if known.is_some() { Ok(ok(&page)) } else { Ok(sale.front.shown(|| page.render())?) }
 }
 
 #[derive(Template)]

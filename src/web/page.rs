@@ -115,6 +115,13 @@ impl From<tower_sessions::session::Error> for Refusal {
     }
 }
 
+impl From<askama::Error> for Refusal {
+    fn from(fault: askama::Error) -> Self {
+        tracing::error!(%fault, "a page could not be rendered");
+        Self::Broken("rendering a page")
+    }
+}
+
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         match self {

@@ -9,28 +9,30 @@ use store::{Image, Plan};
 use super::{
     Shared, home,
     page::{Refusal, Shell, ok},
-    visitor::Visitor,
+    visitor::{Visitor, known},
 };
 
 #[derive(Template)]
 #[template(path = "page/pricing.html")]
-struct Pricing {
+struct Pricing<'a> {
     shell: Shell,
-    plans: Vec<Plan>,
+    plans: &'a [Plan],
 }
 
 /// Every plan on sale.
 pub(crate) async fn every_plan(State(portal): Shared, visitor: Option<Visitor>) -> Result<Response, Refusal> {
-    let plans = portal.store.plans().await?;
-    Ok(ok(&Pricing { shell: home::shell(visitor.as_ref(), "pricing"), plans }))
+    let sale = portal.showcase.on_sale().await?;
+    let known = known(visitor.as_ref());
+    let page = Pricing { shell: home::shell(known, "pricing"), plans: &sale.plans };
+    if known.is_some() { Ok(ok(&page)) } else { Ok(sale.pricing.shown(|| page.render())?) }
 }
 
 #[derive(Template)]
 #[template(path = "page/plan.html")]
-struct OnePlan {
+struct OnePlan<'a> {
     shell: Shell,
-    plan: Plan,
-    images: Vec<Image>,
+    plan: &'a Plan,
+    images: &'a [Image],
 }
 
 /// One plan in full.
@@ -39,7 +41,7 @@ pub(crate) async fn one_plan(
     visitor: Option<Visitor>,
     Path(slug): Path<String>,
 ) -> Result<Response, Refusal> {
-    let plan = portal.store.plan(&slug).await?.ok_or(Refusal::NotFound)?;
-    let images = portal.store.images().await?;
-    Ok(ok(&OnePlan { shell: home::shell(visitor.as_ref(), "pricing"), plan, images }))
+    let sale = portal.showcase.on_sale().await?;
+    let plan = sale.plans.iter().find(|plan| plan.slug == slug).ok_or(Refusal::NotFound)?;
+    Ok(ok(&OnePlan { shell: home::shell(visitor.as_ref(), "pricing"), plan, images: &sale.images }))
 }

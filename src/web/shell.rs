@@ -11,6 +11,7 @@ use axum::{
 use futures::FutureExt;
 use store::SessionRows;
 use tower_http::{
+    CompressionLevel,
     compression::CompressionLayer,
     request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer},
     timeout::TimeoutLayer,
@@ -55,7 +56,7 @@ pub(crate) fn around(
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, ANSWER_WITHIN))
         .layer(middleware::from_fn(survive_panic))
         .layer(middleware::from_fn(dress_bare_errors))
-        .layer(CompressionLayer::new().gzip(true))
+        .layer(CompressionLayer::new().gzip(true).quality(CompressionLevel::Fastest))
         .layer(middleware::from_fn_with_state(headers::Fixed::of(&portal.settings), headers::add))
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))
         .layer(TraceLayer::new_for_http().make_span_with(span))

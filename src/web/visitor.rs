@@ -6,7 +6,7 @@ use axum::{
     http::{Method, request::Parts},
 };
 use domain::ids::UserId;
-use store::User;
+use store::{User, sessions};
 use tower_sessions::{Expiry, Session};
 
 use super::{
@@ -15,7 +15,6 @@ use super::{
     page::{Refusal, Shell},
 };
 
-const USER: &str = "user";
 const TOKEN: &str = "csrf";
 /// How long somebody stays logged in, counted from the log-in.
 const LOGGED_IN: time::Duration = time::Duration::days(14);
@@ -29,15 +28,12 @@ pub(crate) struct Visitor {
 }
 
 impl Visitor {
-    async fn read(parts: &mut Parts, portal: &Arc<Portal>) -> Result<Self, Refusal> {
+    async fn read(parts: &Parts) -> Result<Self, Refusal> {
         let Some(session) = parts.extensions.get::<Session>().cloned() else {
             return Err(Refusal::Broken("a page without sessions"));
         };
         let token = session.get::<String>(TOKEN).await?.as_deref().and_then(Token::from_kept);
-        let user = match session.get::<UserId>(USER).await? {
-            Some(id) => portal.store.user(id).await?,
-            None => None,
-        };
+        let user = session.get::<User>(sessions::WHO_KEY).await?;
         Ok(Self { session, token, user })
     }
 
@@ -70,7 +66,7 @@ impl Visitor {
     pub(crate) async fn log_in(&mut self, user: UserId) -> Result<(), Refusal> {
         self.session.cycle_id().await?;
         let token = Token::new();
-        self.session.insert(USER, user).await?;
+        self.session.insert(sessions::USER_KEY, user).await?;
         self.session.insert(TOKEN, token.kept()).await?;
         self.session.set_expiry(Some(Expiry::AtDateTime(time::OffsetDateTime::now_utc() + LOGGED_IN)));
         self.token = Some(token);
@@ -89,8 +85,8 @@ impl Visitor {
 impl FromRequestParts<Arc<Portal>> for Visitor {
     type Rejection = Refusal;
 
-    async fn from_request_parts(parts: &mut Parts, portal: &Arc<Portal>) -> Result<Self, Refusal> {
-        Self::read(parts, portal).await
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<Portal>) -> Result<Self, Refusal> {
+        Self::read(parts).await
     }
 }
 
@@ -98,9 +94,14 @@ impl OptionalFromRequestParts<Arc<Portal>> for Visitor {
     type Rejection = Refusal;
 
     /// For pages that are as good without knowing who asks, even while the database is away.
-    async fn from_request_parts(parts: &mut Parts, portal: &Arc<Portal>) -> Result<Option<Self>, Refusal> {
-        Ok(Self::read(parts, portal).await.ok())
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<Portal>) -> Result<Option<Self>, Refusal> {
+        Ok(Self::read(parts).await.ok())
     }
+}
+
+/// The visitor, when a page has to be written for them alone because they are logged in.
+pub(crate) fn known(visitor: Option<&Visitor>) -> Option<&Visitor> {
+    visitor.filter(|visitor| visitor.user.is_some())
 }
 
 /// Somebody who is logged in; everybody else is sent to the log-in page and back.
@@ -114,8 +115,8 @@ pub(crate) struct Customer {
 impl FromRequestParts<Arc<Portal>> for Customer {
     type Rejection = Refusal;
 
-    async fn from_request_parts(parts: &mut Parts, portal: &Arc<Portal>) -> Result<Self, Refusal> {
-        let visitor = Visitor::read(parts, portal).await?;
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<Portal>) -> Result<Self, Refusal> {
+        let visitor = Visitor::read(parts).await?;
         match visitor.user.clone() {
             Some(user) => Ok(Self { visitor, user }),
             None => Err(Refusal::LoginFirst(way_back(parts))),
@@ -142,8 +143,8 @@ pub(crate) struct Staff {
 impl FromRequestParts<Arc<Portal>> for Staff {
     type Rejection = Refusal;
 
-    async fn from_request_parts(parts: &mut Parts, portal: &Arc<Portal>) -> Result<Self, Refusal> {
-        let visitor = Visitor::read(parts, portal).await?;
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<Portal>) -> Result<Self, Refusal> {
+        let visitor = Visitor::read(parts).await?;
         match visitor.user.clone().filter(|user| user.is_staff) {
             Some(user) => Ok(Self { visitor, user }),
             None => Err(Refusal::NotFound),

@@ -53,7 +53,7 @@ impl IntoResponse for WebhookRefusal {
     }
 }
 
-/// Takes one event. The same event again is stored once; one that was not driven to its end yet is due again.
+/// Takes one event, and answers once it is in the table. The same event again is stored once; one that was not driven to its end yet is due again.
 pub(crate) async fn receive(
     State(portal): Shared,
     headers: HeaderMap,
@@ -79,9 +79,10 @@ async fn received(
     verify(signature, &body, &portal.settings.webhook_secrets, now)
         .map_err(|fault| WebhookRefusal::Unsigned(fault.to_string()))?;
     let event = envelope(&body)?;
-    match portal.store.put_payment_event(&event).await.map_err(WebhookRefusal::StoreAway)? {
-        PutEvent::New => tracing::info!(event = event.id, kind = event.event_type, "an event was stored"),
-        PutEvent::Known { handled } => tracing::info!(event = event.id, handled, "an event was told again"),
+    let (id, kind) = (event.id.clone(), event.event_type.clone());
+    match portal.events.put(event).await.map_err(WebhookRefusal::StoreAway)? {
+        PutEvent::New => tracing::info!(event = id, kind, "an event was stored"),
+        PutEvent::Known { handled } => tracing::info!(event = id, handled, "an event was told again"),
     }
     Ok(())
 }

@@ -18,7 +18,8 @@ const WANTED: &str =
 const BATCH: &str = "
     create temp table batch on commit drop as
     select row_number() over () + (select count(*) from orders) as nr, gen_random_uuid() as order_id,
-        gen_random_uuid() as service_id, account_id, state, now() - number * interval '1 minute' as at
+        gen_random_uuid() as service_id, account_id, state,
+        now() - row_number() over () * interval '30 seconds' as at
     from wanted cross join lateral (
         select 'running' as state, n as number from generate_series(1, running) n
         union all select 'open', n from generate_series(1, open) n
@@ -30,8 +31,8 @@ const BATCH: &str = "
         values ('full', 2000000000, 'local-lvm', 'full', false) on conflict do nothing;
     insert into vmids (vmid) select 5000000 + nr from batch;
     insert into addresses (address, family, prefix_length, gateway, nameserver)
-        select '10.64.0.0'::inet + nr, 4, 10, '10.64.0.0', '10.64.0.0' from batch
-        union all select 'fd00:64::'::inet + nr, 6, 64, 'fd00:64::', 'fd00:64::' from batch;";
+        select '10.64.0.0'::inet + nr, 4, 10, '10.64.0.0'::inet, '10.64.0.0'::inet from batch
+        union all select 'fd00:64::'::inet + nr, 6, 64, 'fd00:64::'::inet, 'fd00:64::'::inet from batch;";
 
 const ROWS: &str = "
     insert into orders (id, account_id, service_id, plan_id, price_id, hostname, image, status, stripe_session_id,
@@ -108,8 +109,14 @@ impl House {
     pub async fn crowd(&self, accounts: i32, past: Past) -> Result<()> {
         ensure!(accounts > 0, "a crowd of nobody");
         let made = format!(
-            "insert into accounts (id, name) select gen_random_uuid(), 'Crowd ' || n
-             from generate_series(1, {accounts}) n returning id as account_id"
+            "with made as (
+                insert into accounts (id, name) select gen_random_uuid(), 'Crowd ' || n
+                from generate_series(1, {accounts}) n returning id
+             ), people as (
+                insert into users (id, account_id, name, email, password_hash, email_verified_at)
+                select id, id, 'Somebody', id || '@crowd.test', 'none', now() from made returning id
+             )
+             select id as account_id from made where id in (select id from people)"
         );
         self.put_past(past, &made, None).await
     }
@@ -136,8 +143,8 @@ impl House {
             tx.execute(sqlx::raw_sql(statements)).await.context("putting a past into the tables")?;
         }
         tx.commit().await?;
-        // Without statistics the planner guesses, as it would not in production.
-        self.db().execute("analyze").await?;
+        // Without statistics and a tidy table the planner guesses, as it would not in production.
+        self.db().execute("vacuum (analyze)").await?;
         Ok(())
     }
 }

@@ -11,6 +11,8 @@
 //! | `death` | a worker killed in the middle of an order |
 //! | `deploys` | the release before this one and this one share the work |
 //! | `webhook` | every kind of bad webhook |
+//! | `door` | webhooks told at the same moment, and the database cut away among them |
+//! | `growth` | ten thousand orders change nothing about what a page has to read |
 //! | `forms` | every kind of bad form, and who may see what |
 //! | `outage` | Temporal, PostgreSQL or the mail server away |
 //! | `doctor` | every fault of settings and connections has a line of its own |
@@ -30,7 +32,9 @@ mod cluster;
 mod death;
 mod deploys;
 mod doctor;
+mod door;
 mod forms;
+mod growth;
 mod histories;
 mod journey;
 mod matrix;

@@ -11,7 +11,7 @@ use crate::{
     world::vendors,
 };
 
-fn now() -> i64 {
+pub(crate) fn now() -> i64 {
     i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs()).expect("fits")
 }
 
@@ -21,11 +21,11 @@ fn sign(secret: &str, at: i64, body: &str) -> String {
     mac.finalize().into_bytes().iter().fold(String::new(), |hex, byte| hex + format!("{byte:02x}").as_str())
 }
 
-fn header(secret: &str, at: i64, body: &str) -> String {
+pub(crate) fn header(secret: &str, at: i64, body: &str) -> String {
     format!("t={at},v1={}", sign(secret, at, body))
 }
 
-fn event(id: &str, kind: &str) -> String {
+pub(crate) fn event(id: &str, kind: &str) -> String {
     json!({
         "id": id, "object": "event", "type": kind, "created": 1_790_000_000, "livemode": false,
         "data": {"object": {"id": "obj_1", "object": "thing", "metadata": {}}}

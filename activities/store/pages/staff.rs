@@ -79,10 +79,17 @@ impl Store {
 
     async fn staff_events(&self) -> Result<Vec<StaffEvent>, StoreError> {
         let rows = sqlx::query!(
-            "select id, type, object_id, state, attempts, last_error, order_id, subscription_id, received_at
-             from payment_events
-             order by case state when 'unclaimed' then 0 when 'received' then 1 else 2 end, received_at desc, id
-             limit $1",
+            r#"select id as "id!", type as "type!", object_id as "object_id!", state as "state!", attempts as "attempts!",
+                last_error, order_id, subscription_id, received_at as "received_at!"
+               from (
+                (select 0 as turn, * from payment_events where state = 'unclaimed' order by received_at desc, id limit $1)
+                union all
+                (select 1 as turn, * from payment_events where state = 'received' order by received_at desc, id limit $1)
+                union all
+                (select 2 as turn, * from payment_events where state in ('handled', 'ignored')
+                    order by received_at desc, id limit $1)
+               ) as events
+               order by turn, received_at desc, id limit $1"#,
             ROWS_LIMIT,
         )
         .fetch_all(&self.pool)

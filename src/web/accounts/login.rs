@@ -67,16 +67,16 @@ pub(crate) async fn submit(State(portal): Shared, mut posted: Posted) -> Result<
     let next = redirect::own_path(posted.text("next")).to_owned();
     let email = posted.text("email").to_lowercase();
     let typed = posted.exact("password");
-    let user = portal.store.user_by_email(&email).await?;
-    let hash = user.as_ref().map(|user| user.password_hash.clone());
+    let known = portal.store.log_in(&email).await?;
+    let hash = known.as_ref().map(|known| known.password_hash.clone());
     let fits = typed.len() <= password::LONGEST_BYTES && password::fits(typed, hash).await?;
-    let Some(user) = user.filter(|_| fits) else {
+    let Some(known) = known.filter(|_| fits) else {
         let mut page = Login::new(posted.visitor.form_shell("login").await?, &email, &next);
         page.email.refuse("This address and password do not fit together.");
         return Ok(page::render(StatusCode::UNPROCESSABLE_ENTITY, &page));
     };
-    posted.visitor.log_in(user.id).await?;
-    tracing::info!(user = %user.id, "logged in");
+    posted.visitor.log_in(known.user).await?;
+    tracing::info!(user = %known.user, "logged in");
     Ok(redirect::see_other(&next))
 }
 

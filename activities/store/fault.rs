@@ -53,6 +53,9 @@ impl StoreError {
             Self::Unavailable { doing, source } => {
                 Self::Unavailable { doing, source: sqlx::Error::Protocol(source.to_string()) }
             }
+            Self::Refused { doing, code, source } => {
+                Self::Refused { doing, code: code.clone(), source: sqlx::Error::Protocol(source.to_string()) }
+            }
             Self::Conflict { constraint } => Self::conflict(constraint),
             Self::Corrupt { what } => Self::Corrupt { what },
         }
@@ -62,9 +65,6 @@ impl StoreError {
     /// question may well be answered.
     pub(crate) fn is_refusal(&self) -> bool {
         let Self::Unavailable { source, .. } = self else { return true };
-        if matches!(source, sqlx::Error::Encode(_)) {
-            return true;
-        }
         let code = source.as_database_error().and_then(DatabaseError::code).map(Cow::into_owned);
         // Connections, resources and operators: Source: PostgreSQL, "Error Codes", classes 08, 53, 57 and 58.
         code.is_some_and(|code| !["08", "53", "57", "58"].iter().any(|class| code.starts_with(class)))

@@ -6,8 +6,8 @@
 //! | column | rows that call a vendor | `mail.send` | database steps |
 //! |---|---|---|---|
 //! | run twice; undo run twice | `again`: a workflow set back does everything once more | `again` | `again` |
-//! | fails for good | `stuck`: seen on both sides and abandoned, steps of an order | `letters` | `ledger` |
-//! | worker killed after the effect | – | `letters` | `ledger` |
+//! | fails for good | `stuck`: seen on both sides; retried, abandoned, skipped | `letters` | `ledger` |
+//! | worker killed after the effect | `wire` | `letters` | `ledger` |
 //! | work done but answer lost | `wire` | `letters` | `ledger` |
 //! | 429/503 | `wire` | `letters` | `ledger` |
 //! | hangs past its timeout | `wire` | `letters` | `ledger` |
@@ -47,9 +47,6 @@ const COLUMNS: [&str; 8] = [
 const UNDOS: [&str; 5] =
     ["payment.expire_checkout", "payment.refund", "machine.destroy", "name.withdraw", "ledger.close_order"];
 
-/// Cells that are still owed.
-const NOT_YET: &str = "not shown in this table yet";
-
 /// Where a cell is shown, or why there is none.
 #[derive(Clone, Copy)]
 enum Cell {
@@ -76,9 +73,7 @@ fn cell(activity: &str, column: &str) -> Option<Cell> {
         ("ledger.services", "fails for good" | "worker killed after the effect" | "malformed answer") => Impossible(
             "it only reads our own rows: there is no effect, no rule that could refuse it, and no second form",
         ),
-        (_, "fails for good") if for_good == "stuck" && !stuck::is_shown(activity) => Impossible(NOT_YET),
         (_, "fails for good") => Shown(for_good),
-        (_, "worker killed after the effect") if room == "wire" => Impossible(NOT_YET),
         _ => Shown(room),
     })
 }

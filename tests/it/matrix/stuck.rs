@@ -1,5 +1,5 @@
-//! The column "fails for good": each vendor call of an order is broken until somebody mends it. Staff see on their page and in
-//! Temporal the same steps with the same reasons, and abandoning leaves a clean slate.
+//! The column "fails for good": each vendor call is broken until somebody mends it. Staff see on their page and in Temporal the
+//! same steps with the same reasons, and retry, skip and abandon each end them properly.
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::join_all;
@@ -77,15 +77,39 @@ async fn mend(house: &House) {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_vendor_call_that_fails_for_good_is_seen_on_both_sides_and_a_retry_ends_it() {
+    let house = house("matrix-stuck").await;
+    let (client, faults) = (house.temporal().await.expect("Temporal"), broken());
+    let mut cells = vec![];
+    for row in &ROWS {
+        cells.push(Cell::new(&house, &client, row, &faults).await);
+    }
+    let person = async {
+        let staff = staff(&house).await;
+        let stuck = until_stuck(&house, ROWS.len()).await;
+        assert_both_sides_agree(&house, &staff, &stuck).await;
+        mend(&house).await;
+        for workflow_id in stuck.keys() {
+            decide_firmly(&house, workflow_id, &[("verdict", "retry")]).await;
+        }
+    };
+    tokio::join!(join_all(cells.iter_mut().map(Cell::live)), person);
+    until("Temporal shows nothing any more", LIMIT, || async {
+        needing_attention(&house).await.is_empty().then_some(())
+    })
+    .await;
+    let world = World::ask(&house).await;
+    for cell in &cells {
+        let what = format!("{} × fails for good, retried", cell.row.activity);
+        world.assert_ended_well(&what, &cell.bought, Repeats::Never).await;
+    }
+}
+
 /// The rows an order can be given up at.
 fn of_an_order() -> impl Iterator<Item = &'static Row> {
     let own = |row: &&Row| row.story == Story::Delivered && row.activity != "payment.read_subscription";
     ROWS.iter().filter(own)
-}
-
-/// Whether the row of an activity is among them.
-pub(super) fn is_shown(activity: &str) -> bool {
-    of_an_order().any(|row| row.activity == activity)
 }
 
 /// Begins an order of each row, until each is stuck at its own call.
@@ -133,6 +157,48 @@ async fn every_order_stuck_for_good_can_be_abandoned_and_leaves_a_clean_slate() 
         let what = format!("{} × fails for good, abandoned", cell.row.activity);
         world.assert_ended_well(&what, &cell.bought, Repeats::Never).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_step_stuck_for_good_that_staff_do_by_hand_is_skipped_with_its_result() {
+    let house = house("matrix-skipped").await;
+    let faults = broken();
+    // Nobody starts a machine by hand here.
+    let by_hand = |row: &&Row| row.when == When::Pay && row.activity != "machine.start";
+    let rows: Vec<_> = of_an_order().filter(by_hand).collect();
+    let (mut cells, stuck) = all_stuck(&house, &rows, &faults).await;
+    let staff = staff(&house).await;
+    assert_both_sides_agree(&house, &staff, &stuck).await;
+    mend(&house).await;
+    for cell in &mut cells {
+        let result = match cell.row.activity {
+            "payment.read_checkout" => cell.bought.subscription.clone(),
+            "machine.clone" => {
+                let description = format!("ez-service: {}", cell.bought.service);
+                let made = json!({"vmid": 175_000, "node": "pve1", "name": "by-hand", "description": description});
+                house.proxmox().expect("a stand-in").post("/_control/vms", made).await.expect("cloned by hand");
+                "175000".to_owned()
+            }
+            _ => String::new(),
+        };
+        let values = [("verdict", "skip"), ("reason", "done by hand"), ("result", result.as_str())];
+        decide_firmly(&house, &cell.bought.workflow_id(), &values).await;
+        cell.bought.reaches("delivered").await;
+        cell.bought.is_told("service_delivered").await;
+        let by_hand: i64 = sqlx::query_scalar(
+            "select count(*) from attention
+             where order_id = $1 and verdict = 'skip' and decided_because = 'done by hand' and decided_by is not null",
+        )
+        .bind(cell.bought.order.0)
+        .fetch_one(house.db())
+        .await
+        .expect("the record");
+        assert_eq!(by_hand, 1, "{}: who and why is not recorded", cell.row.activity);
+    }
+    until("Temporal shows nothing any more", LIMIT, || async {
+        needing_attention(&house).await.is_empty().then_some(())
+    })
+    .await;
 }
 
 /// Steps back that look before they act, and the look.

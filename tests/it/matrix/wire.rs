@@ -1,18 +1,23 @@
 //! The columns that are faults of the wire: each row's call spoilt in one way, all rows side by side on one house.
+use std::time::Duration;
+
 use futures::future::join_all;
 use house::{House, HouseOptions};
 use serde_json::{Value, json};
 
 use super::{
     checks::{Repeats, World},
-    order::waiting,
-    rows::ROWS,
-    story::Cell,
+    order::{LIMIT, waiting},
+    rows::{ROWS, Vendor},
+    story::{Cell, control},
 };
 use crate::{
-    shop::open_with,
+    shop::{open_with, until},
     world::{assert_stripe_contract, count},
 };
+
+/// How long calls are gathered before the worker is killed in the midst of them.
+const GATHERED: Duration = Duration::from_millis(500);
 
 async fn house(name: &str) -> House {
     open_with(HouseOptions::named(name).with_gates()).await
@@ -28,13 +33,17 @@ async fn cells<'a>(house: &'a House, faults: &'a [Value]) -> Vec<Cell<'a>> {
 }
 
 async fn ended_well(house: &House, column: &str, cells: &[Cell<'_>]) {
+    ended_well_with(house, column, cells, Repeats::Never).await;
+}
+
+async fn ended_well_with(house: &House, column: &str, cells: &[Cell<'_>], repeats: Repeats) {
     assert_eq!(waiting(house).await, 0, "{column}: something waits for staff");
     let asked = count(house.db(), "select count(*) from attention where step <> 'name'").await;
     assert_eq!(asked, 0, "{column}: staff were asked although nothing was for them");
     let world = World::ask(house).await;
     for cell in cells {
         let what = format!("{} × {column}", cell.row.activity);
-        world.assert_ended_well(&what, &cell.bought, Repeats::Never).await;
+        world.assert_ended_well(&what, &cell.bought, repeats).await;
     }
     assert_stripe_contract(house).await;
 }
@@ -75,4 +84,45 @@ async fn every_answer_that_is_malformed_or_half_is_taken_neither_for_success_nor
     let faults: Vec<Value> =
         lies.into_iter().chain([json!({"kind": "malformed", "shape": "short", "times": 1})]).collect();
     column("matrix-malformed", "malformed answer", &faults).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_vendor_call_whose_worker_is_killed_after_the_effect_is_done_once() {
+    let house = house("matrix-killed").await;
+    let held = [json!({"kind": "hang", "after_work": true, "times": 1})];
+    let mut cells = cells(&house, &held).await;
+    let kills = kill_at_every_effect(&house);
+    let lives = join_all(cells.iter_mut().map(async |cell| {
+        cell.live().await;
+        cell.has_struck().await;
+    }));
+    let (kills, _) = tokio::join!(kills, lives);
+    assert_eq!(kills, ROWS.len(), "a worker did not die after the effect of every row");
+    ended_well_with(&house, "worker killed after the effect", &cells, Repeats::UnderOneId).await;
+}
+
+/// Kills the worker whenever a call has had its effect and its answer is held back, until that was so in every row. Gives in
+/// how many rows it was.
+async fn kill_at_every_effect(house: &House) -> usize {
+    let mut seen = 0;
+    while seen < ROWS.len() {
+        until("one more call has had its effect", LIMIT, || async { (effects(house).await > seen).then_some(()) })
+            .await;
+        // Calls that have theirs at about the same time share one death; the shortest of all waits four seconds.
+        tokio::time::sleep(GATHERED).await;
+        seen = effects(house).await;
+        house.kill_worker().await.expect("kill -9");
+        house.start_worker().await.expect("a new worker");
+    }
+    seen
+}
+
+/// How many calls were held back after their work was done.
+async fn effects(house: &House) -> usize {
+    let mut held = 0;
+    for vendor in [Vendor::Stripe, Vendor::Machines, Vendor::Names] {
+        let requests = control(house, vendor).requests(None).await.expect("the requests");
+        held += requests.iter().filter(|request| request["fault"] == "hang" && !request["status"].is_null()).count();
+    }
+    held
 }

@@ -4,7 +4,7 @@ export SQLX_OFFLINE := true
 target := $(or $(CARGO_TARGET_DIR),target)
 bins := -p ez -p standins -p house --bins
 
-.PHONY: demo dev test bench
+.PHONY: demo dev test test-long bench
 
 # The journey as a customer, then a life in seconds; stays up until Ctrl-C. `make demo ONCE=1` ends after the journey.
 demo: tools
@@ -23,6 +23,14 @@ test:
 	tests/previous/build
 	cargo build --locked --workspace --bins
 	cargo test --locked --workspace
+
+# Hours: storms with 500 orders and more seeds, and 5,000 simulated lives. One seed alone is repeated with the command it prints.
+test-long: export EZ_TEST_LONG := 1
+test-long:
+	tests/house/install-tools test
+	tests/previous/build
+	cargo build --locked --workspace --bins
+	cargo test --locked -p ez --test it -- --include-ignored --test-threads=1 --nocapture last_one handoff storm simulation
 
 # What docs/PERFORMANCE.md tells of, measured here: `make bench ARGS="--runs 3 pricing dashboard"`.
 bench: tools

@@ -4,7 +4,10 @@ use std::time::{Duration, SystemTime};
 use temporalio_sdk::activities::ActivityContext;
 use tokio::time::timeout;
 
-use crate::fault::{Fault, Vendor};
+use crate::{
+    beat::beating,
+    fault::{Fault, Vendor},
+};
 
 /// How long before Temporal would end it a step ends.
 const RESERVE: Duration = Duration::from_secs(2);
@@ -22,18 +25,18 @@ fn left(deadline: Option<SystemTime>, now: SystemTime, limit: Duration) -> Durat
     whole.saturating_sub(RESERVE.min(whole / RESERVED_PART)).min(limit)
 }
 
-/// Runs one try of a step to its end, or to the end of its time.
+/// Runs one try of a step to its end, or to the end of its time. It gives signs of life meanwhile.
 ///
 /// *Errors*: the step's own; the outcome is unknown when the vendor was not heard in time. `doing` is for staff.
-pub(crate) async fn in_time<T>(
+pub(crate) async fn in_time<T: Send>(
     ctx: &ActivityContext,
     limit: Duration,
     vendor: Vendor,
     doing: &str,
-    step: impl Future<Output = Result<T, Fault>>,
+    step: impl Future<Output = Result<T, Fault>> + Send,
 ) -> Result<T, Fault> {
     let limit = time_left(ctx, limit);
-    match timeout(limit, step).await {
+    match timeout(limit, beating(ctx, step)).await {
         Ok(done) => done,
         Err(_) => Err(vendor.outcome_unknown(doing, format!("no answer within {} seconds", limit.as_secs().max(1)))),
     }

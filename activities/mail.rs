@@ -10,6 +10,7 @@ use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
 use crate::{
+    beat::beating,
     fault::{Fault, Vendor, redacted},
     name::of_store,
 };
@@ -36,8 +37,8 @@ impl MailDesk {
     /// Hands one letter over. *Idempotence*: one that was handed over is not sent again; one whose answer was lost is sent
     /// under the same Message-ID.
     #[activity(definition = defs::Send)]
-    pub async fn send(self: Arc<Self>, _ctx: ActivityContext, letter: LetterInput) -> Result<(), ActivityError> {
-        let delivered = self.deliver(&letter).await;
+    pub async fn send(self: Arc<Self>, ctx: ActivityContext, letter: LetterInput) -> Result<(), ActivityError> {
+        let delivered = beating(&ctx, self.deliver(&letter)).await;
         if let Err(Fault::GiveUp { reason, .. }) = &delivered {
             // Whatever the cause, a letter that will not be sent is one that staff see.
             let noted = self.store.letter_refused(&letter.occasion, letter.kind.as_str(), &redacted(reason)).await;

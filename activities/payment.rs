@@ -110,10 +110,10 @@ impl PaymentDesk {
 }
 
 /// Ends before Temporal would, in words of our own.
-async fn heard<T>(
+async fn heard<T: Send>(
     ctx: &ActivityContext,
     doing: &str,
-    step: impl Future<Output = Result<T, Fault>>,
+    step: impl Future<Output = Result<T, Fault>> + Send,
 ) -> Result<T, Fault> {
     in_time(ctx, STEP_LIMIT, Vendor::Stripe, doing, step).await
 }

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use contract::{
+    WORKFLOW_TASK_LIMIT,
     letter::{LetterInput, LetterKind, LetterSubject},
     order::PaymentReported,
     subscription::StripeChanged,
@@ -180,6 +181,7 @@ impl Inbox {
         };
         let options = WorkflowStartOptions::new(self.task_queue.clone(), letter.workflow_id())
             .id_reuse_policy(WorkflowIdReusePolicy::RejectDuplicate)
+            .task_timeout(WORKFLOW_TASK_LIMIT)
             .build();
         match self.temporal.start_workflow(Letter::run, letter, options).await {
             Ok(_) | Err(errors::WorkflowStartError::AlreadyStarted { .. }) => {

@@ -16,6 +16,8 @@ use crate::wiring::Hands;
 const GRACE: Duration = Duration::from_secs(10);
 /// How long a workflow waits for the worker it last ran on before any other may take it.
 const STICKY_WAIT: Duration = Duration::from_secs(1);
+/// Signs of life of a running activity are passed on at most this often.
+const HEARTBEAT_PACE: Duration = Duration::from_secs(1);
 /// How many long polls wait for work of each kind.
 const POLLERS: usize = 5;
 
@@ -35,6 +37,7 @@ pub(crate) async fn run(client: Client, task_queue: &str, hands: Hands, stop: Ca
         .register_activities(hands.mail)
         .graceful_shutdown_period(GRACE)
         .sticky_queue_schedule_to_start_timeout(STICKY_WAIT)
+        .max_heartbeat_throttle_interval(HEARTBEAT_PACE)
         .workflow_task_poller_behavior(PollerBehavior::SimpleMaximum(POLLERS))
         .activity_task_poller_behavior(PollerBehavior::SimpleMaximum(POLLERS))
         .build();

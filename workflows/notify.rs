@@ -1,5 +1,5 @@
 //! Letters leave through a workflow of their own, so that a mail server that is down holds up nothing else.
-use contract::letter::LetterInput;
+use contract::{WORKFLOW_TASK_LIMIT, letter::LetterInput};
 use temporalio_workflow::{
     ChildWorkflowOptions, ParentClosePolicy, WorkflowCancellationToken, WorkflowContext, WorkflowIdReusePolicy,
 };
@@ -11,6 +11,7 @@ use crate::{letter::Letter, search};
 pub(crate) async fn write_to<W>(ctx: &WorkflowContext<W>, letter: LetterInput) {
     let options = ChildWorkflowOptions::builder()
         .workflow_id(letter.workflow_id())
+        .task_timeout(WORKFLOW_TASK_LIMIT)
         .id_reuse_policy(WorkflowIdReusePolicy::RejectDuplicate)
         .parent_close_policy(ParentClosePolicy::Abandon)
         // A letter leaves although what it tells of was cancelled.

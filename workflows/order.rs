@@ -8,6 +8,7 @@
 //!    '-- window over --> lapsed          '-- given up --> undone, refunded, abandoned
 //! ```
 use contract::{
+    WORKFLOW_TASK_LIMIT,
     attention::{Decision, Waiting},
     ledger::{AttentionSubject, ClosedOrder, Ledger, PaidOrder, Reserved},
     letter::{LetterInput, LetterKind, LetterSubject},
@@ -205,6 +206,7 @@ impl Order {
     async fn start_subscription(ctx: &WorkflowContext<Self>, input: &OrderInput, subscription: SubscriptionId) {
         let options = ChildWorkflowOptions::builder()
             .workflow_id(subscription.workflow_id())
+            .task_timeout(WORKFLOW_TASK_LIMIT)
             .id_reuse_policy(WorkflowIdReusePolicy::RejectDuplicate)
             .parent_close_policy(ParentClosePolicy::Abandon)
             .cancellation_token(WorkflowCancellationToken::new())

@@ -9,8 +9,10 @@ use temporalio_workflow::{
 /// The failure type of an activity that must not be repeated by itself.
 const GIVE_UP: &str = "give_up";
 
-/// One call of a vendor takes at most this long; a worker that dies in it is noticed after as much.
+/// One call of a vendor takes at most this long.
 const CALL_LIMIT: Duration = Duration::from_secs(20);
+/// A call heartbeats too, so a worker that dies in it is noticed after this long.
+const CALL_HEARTBEAT_LIMIT: Duration = Duration::from_secs(3);
 /// One machine task takes at most this long; it heartbeats, so a worker that dies in it is noticed sooner.
 const TASK_LIMIT: Duration = Duration::from_mins(10);
 /// A heartbeat is missed after this long.
@@ -25,7 +27,7 @@ const LETTER_PATIENCE: Duration = Duration::from_hours(72);
 
 /// A vendor call that answers at once.
 pub(crate) fn call(patience_secs: u64, token: Option<WorkflowCancellationToken>, summary: &str) -> ActivityOptions {
-    options(CALL_LIMIT, Duration::from_secs(patience_secs), None, token, summary)
+    options(CALL_LIMIT, Duration::from_secs(patience_secs), Some(CALL_HEARTBEAT_LIMIT), token, summary)
 }
 
 /// A machine task that takes its time and heartbeats meanwhile.
@@ -38,7 +40,7 @@ pub(crate) fn letter(patience_secs: Option<u64>) -> ActivityOptions {
     options(
         CALL_LIMIT,
         patience_secs.map_or(LETTER_PATIENCE, Duration::from_secs),
-        None,
+        Some(CALL_HEARTBEAT_LIMIT),
         None,
         "hand the letter to the mail server",
     )

@@ -140,10 +140,10 @@ impl Store {
         Ok(answers)
     }
 
-    /// Events to be driven on, oldest first. For five seconds nobody else gets them; whoever dies meanwhile loses nothing.
+    /// Events to be driven on, oldest first. For three seconds nobody else gets them; whoever dies meanwhile loses nothing.
     pub async fn due_payment_events(&self, limit: i64) -> Result<Vec<PaymentEvent>, StoreError> {
         let rows = sqlx::query!(
-            "update payment_events set next_attempt_at = now() + interval '5 seconds'
+            "update payment_events set next_attempt_at = now() + interval '3 seconds'
              where id in (
                 select id from payment_events where state = 'received' and next_attempt_at <= now()
                 order by next_attempt_at, received_at limit $1 for no key update skip locked

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use contract::{
+    WORKFLOW_TASK_LIMIT,
     attention::Decision,
     order::{CheckoutReply, OrderInput, OrderOutcome, wire},
     search,
@@ -26,8 +27,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a checkout does: long enough for a workflow task that was handed to a worker just going away to be handed out
 /// once more.
 const CHECKOUT_PATIENCE: Duration = Duration::from_secs(12);
-/// After so long without an answer an order's workflow task is handed out again.
-const ORDER_TASK_TIMEOUT: Duration = Duration::from_secs(4);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// The update every workflow takes a decision of staff through.
 const DECIDE: &str = "decide";
@@ -181,7 +180,7 @@ impl Engine {
         let options = WorkflowUpdateWithStartOptions::new(&self.task_queue, id, WorkflowIdConflictPolicy::UseExisting)
             .id_reuse_policy(WorkflowIdReusePolicy::RejectDuplicate)
             .search_attributes(attributes)
-            .task_timeout(ORDER_TASK_TIMEOUT)
+            .task_timeout(WORKFLOW_TASK_LIMIT)
             .update_id(CHECKOUT_ONCE)
             .build();
         self.within("opening a checkout", CHECKOUT_PATIENCE, async {

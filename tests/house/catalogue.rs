@@ -104,12 +104,31 @@ pub struct PoolEntry {
     pub nameserver: IpAddr,
 }
 
+/// What a node may sell when there is room for a thousand machines on two.
+const WIDE_MEMORY_MIB: u32 = 2_097_152;
+
 /// The networks of house number `number`: a /24 and a /64 that no other house uses.
 pub(crate) fn networks(number: u8) -> (Ipv4Addr, Ipv6Addr) {
     (Ipv4Addr::new(10, number, 0, 0), Ipv6Addr::new(0xfd00, u16::from(number), 0, 0, 0, 0, 0, 0))
 }
 
 impl Catalogue {
+    /// Makes room for a thousand machines.
+    pub(crate) fn widen(&mut self, number: u8) {
+        for node in &mut self.nodes {
+            node.memory_mib_limit = WIDE_MEMORY_MIB;
+        }
+        for pool in &mut self.pools {
+            match &mut pool.last {
+                IpAddr::V4(last) => {
+                    *last = Ipv4Addr::new(10, number, 3, 250);
+                    pool.cidr = format!("10.{number}.0.0/16");
+                }
+                IpAddr::V6(last) => *last = Ipv6Addr::new(0xfd00, u16::from(number), 0, 0, 0, 0, 0, 0x5ff),
+            }
+        }
+    }
+
     /// Three plans on `nodes`, with the addresses of house number `number`.
     pub(crate) fn of_house(number: u8, nodes: &[&str]) -> Self {
         let image =

@@ -74,6 +74,12 @@ impl Customer {
         })
     }
 
+    /// Somebody whose browser is logged in already, by this cookie (`name=value`).
+    pub fn with_cookie(house: &House, email: &str, cookie: &str) -> Result<Self> {
+        let visitor = Visitor::with_cookie(house.url(), cookie)?;
+        Ok(Self { visitor, ..Self::at(house, "Ada Example", email, "")? })
+    }
+
     /// A stranger who signed up, confirmed the address and logged in.
     pub async fn signed_in(house: &House) -> Result<Self> {
         let customer = Self::stranger(house)?;

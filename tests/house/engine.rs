@@ -58,7 +58,10 @@ impl Engine {
         Box::pin(Self::build(with_stripe_mock, false)).await
     }
 
-    /// The same without stripe-mock, and with a PostgreSQL that waits for the disk as in production: for measuring.
+    /// The same without stripe-mock, on servers that may be killed: they know afterwards what they acknowledged, and
+    /// PostgreSQL waits for the disk as in production. It is always a private one.
+    ///
+    /// *Errors*: as [`Engine::start`].
     pub async fn start_durable() -> Result<Self> {
         Box::pin(Self::build(false, true)).await
     }
@@ -69,12 +72,10 @@ impl Engine {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let place = Place::new()?;
         let stripe_mock = async { if with_stripe_mock { StripeMock::start(&place).await.map(Some) } else { Ok(None) } };
-        let (postgres, temporal, powerdns, stripe_mock) = tokio::try_join!(
-            Postgres::start(&place, durable),
-            Temporal::start(&place),
-            PowerDns::start(&place),
-            stripe_mock
-        )?;
+        let postgres =
+            async { if durable { Postgres::start_durable(&place).await } else { Postgres::start(&place).await } };
+        let (postgres, temporal, powerdns, stripe_mock) =
+            tokio::try_join!(postgres, Temporal::start(&place), PowerDns::start(&place), stripe_mock)?;
         let houses = Mutex::default();
         Ok(Self { postgres, temporal, powerdns, stripe_mock, houses, started_in: began.elapsed(), place })
     }
@@ -113,6 +114,28 @@ impl Engine {
         let unique = if houses.names.contains(name) { format!("{name}-{number}") } else { name.to_owned() };
         houses.names.insert(unique.clone());
         Ok((number, unique))
+    }
+
+    /// Kills PostgreSQL with all its processes, as a power cut would.
+    ///
+    /// *Errors*: it is the server `DATABASE_URL` names.
+    pub async fn kill_postgres(&self) -> Result<()> {
+        self.postgres.kill().await
+    }
+
+    /// Starts PostgreSQL again and waits until it has recovered.
+    pub async fn start_postgres(&self) -> Result<()> {
+        self.postgres.start_again().await
+    }
+
+    /// Kills Temporal as a power cut would.
+    pub async fn kill_temporal(&self) -> Result<()> {
+        self.temporal.kill().await
+    }
+
+    /// Starts Temporal again and waits until it answers.
+    pub async fn start_temporal(&self) -> Result<()> {
+        self.temporal.start_again().await
     }
 
     /// Ends every server in order and removes the run's data.

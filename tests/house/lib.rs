@@ -16,6 +16,7 @@ mod portal;
 mod ports;
 mod process;
 mod relay;
+mod server;
 mod spoil;
 mod stand_ins;
 mod tools;

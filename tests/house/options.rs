@@ -58,6 +58,7 @@ impl Default for PolicySecs {
 
 /// What [`crate::House::start`] is asked for.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a wish of its own, and most houses have none")]
 pub struct HouseOptions {
     /// Lower-case letters, digits and `-`: names the zone, the task queue and the logs. Made unique when it is taken.
     pub name: String,
@@ -73,6 +74,8 @@ pub struct HouseOptions {
     pub settings: BTreeMap<String, String>,
     /// Changes what is on sale.
     pub change_catalogue: fn(&mut Catalogue),
+    /// Whether there is room for a thousand machines instead of some sixty.
+    pub wide: bool,
     /// Whether worker and web are started; their commands (migrate, seed, user) run in any case.
     pub with_portal: bool,
     /// Whether the portal reaches its database and Temporal through links that can be cut.
@@ -92,6 +95,7 @@ impl HouseOptions {
             time_scale: 0.05,
             settings: BTreeMap::new(),
             change_catalogue: |_| (),
+            wide: false,
             with_portal: true,
             with_links: false,
             with_gates: false,

@@ -62,6 +62,11 @@ impl Launch {
         }
     }
 
+    /// What its log and its errors are called.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Adds arguments.
     #[must_use]
     pub fn args<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(mut self, args: I) -> Self {

@@ -1,5 +1,6 @@
 //! A browser without JavaScript: follows links, fills forms as a person would, keeps cookies.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -41,6 +42,15 @@ impl Visitor {
     pub fn new(home: &Url) -> Result<Self> {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder().cookie_store(true).timeout(ANSWER_LIMIT).build()?;
+        Ok(Self { home: home.clone(), http })
+    }
+
+    /// A browser at `home` that already holds this cookie (`name=value`).
+    pub fn with_cookie(home: &Url, cookie: &str) -> Result<Self> {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let jar = reqwest::cookie::Jar::default();
+        jar.add_cookie_str(&format!("{cookie}; Path=/"), home);
+        let http = reqwest::Client::builder().cookie_provider(Arc::new(jar)).timeout(ANSWER_LIMIT).build()?;
         Ok(Self { home: home.clone(), http })
     }
 

@@ -10,10 +10,14 @@
 //! | `attention` | retry, skip and abandon; staff see what waits |
 //! | `death` | a worker killed in the middle of an order |
 //! | `deploys` | the release before this one and this one share the work |
+//! | `last_one` | more buyers than places, and payments that race with lapses |
 //! | `webhook` | every kind of bad webhook |
 //! | `door` | webhooks told at the same moment, and the database cut away among them |
 //! | `growth` | ten thousand orders change nothing about what a page has to read |
+//! | `handoff` | web or worker killed at each point between a report of Stripe and its order |
 //! | `forms` | every kind of bad form, and who may see what |
+//! | `storm` | every part killed while paid orders are in flight |
+//! | `simulation` | lives by seed under losses, doubles, delays and deaths, which end in agreement |
 //! | `outage` | Temporal, PostgreSQL or the mail server away |
 //! | `doctor` | every fault of settings and connections has a line of its own |
 //! | `replay` | recorded histories still replay, and hold nothing private |
@@ -27,7 +31,9 @@
 )]
 
 mod attention;
+mod barriers;
 mod browser;
+mod buyers;
 mod cluster;
 mod death;
 mod deploys;
@@ -35,12 +41,18 @@ mod doctor;
 mod door;
 mod forms;
 mod growth;
+mod handoff;
 mod histories;
 mod journey;
+mod last_one;
 mod matrix;
+mod mortals;
 mod outage;
 mod replay;
+mod scale;
 mod shop;
+mod simulation;
+mod storm;
 mod tidy;
 mod twice;
 mod unwind;

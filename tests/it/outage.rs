@@ -21,7 +21,7 @@ async fn get(customer: &Customer, path: &str) -> Response {
 const PAID_EVENTS: &str = "select count(*) from payment_events where type = 'checkout.session.completed'";
 
 /// Everything was built, charged and named once for each order, and nobody had to help.
-async fn assert_delivered_once(house: &House, orders: usize) {
+pub(crate) async fn assert_delivered_once(house: &House, orders: usize) {
     let world = vendors(house).await;
     assert_eq!(world.machines.len(), orders, "machines");
     assert!(world.machines.values().all(|vm| vm.status == "running"), "{:?}", world.machines);
@@ -35,7 +35,7 @@ async fn assert_delivered_once(house: &House, orders: usize) {
     assert_eq!(count(house.db(), "select count(*) from reservations").await, orders, "reservations");
 }
 
-async fn pending(house: &House) -> Vec<Value> {
+pub(crate) async fn pending(house: &House) -> Vec<Value> {
     let outbox = house.stripe().get("/_control/webhooks/pending").await.expect("the outbox");
     list(&outbox["pending"])
 }
@@ -68,7 +68,7 @@ async fn order_of(house: &House, hostname: &str) -> String {
 }
 
 /// Pays at Stripe and does not come back to us.
-async fn pay_and_leave(house: &House, payment_page: &Page) {
+pub(crate) async fn pay_and_leave(house: &House, payment_page: &Page) {
     let fields = [("card", GOOD_CARD), ("action", "pay")];
     let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().expect("a client");
     let answer = client.post(payment_page.url.clone()).form(&fields).send().await.expect("an answer");

@@ -10,8 +10,9 @@
 //!
 //! A fault is `{"kind": …, "method"?, "path"?, "contains"?, "times"?, "skip"?, "subject"?, …}`. `path` is a part of the path
 //! and query as sent (absent: every path), `contains` a part of the body as sent, `times` how often it strikes (absent:
-//! until cleared), `skip` how many matching requests pass first. The oldest fault that matches strikes. Kinds known to
-//! every stand-in:
+//! until cleared), `skip` how many matching requests pass first, `percent` which part of the matching requests it strikes, as
+//! dice thrown from `seed` say (absent: every one; the next fault may strike those it lets pass). The oldest fault that
+//! matches strikes. Kinds known to every stand-in:
 //!
 //! - `delay` `{ms}`: waits, then works; with `"after_work": true` works, then waits.
 //! - `hang`: never answers and does nothing; with `"after_work": true` works first.
@@ -36,6 +37,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get};
 use axum::{Json, Router};
 use hyper::ext::ReasonPhrase;
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 
@@ -80,6 +83,14 @@ pub(crate) struct Fault {
     /// How many matches it still lets pass.
     #[serde(default)]
     pub(crate) skip: u64,
+    /// Which part of the matching requests it strikes.
+    pub(crate) percent: Option<u32>,
+    /// What its dice are thrown from.
+    #[serde(default)]
+    pub(crate) seed: u64,
+    /// How often they were thrown.
+    #[serde(skip)]
+    pub(crate) thrown: u64,
     /// What a vendor's own fault concerns, such as a VM's number.
     #[serde(default, deserialize_with = "text_or_number")]
     pub(crate) subject: Option<String>,
@@ -105,6 +116,16 @@ fn text_or_number<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, 
         Some(Value::String(text)) => Some(text),
         Some(other) => Some(other.to_string()),
     })
+}
+
+impl Fault {
+    /// Throws its dice; always true for one without.
+    fn falls(&mut self) -> bool {
+        let Some(percent) = self.percent else { return true };
+        self.thrown += 1;
+        let mut dice = StdRng::seed_from_u64(self.seed.rotate_left(17) ^ self.thrown);
+        dice.random_range(0..100) < percent
+    }
 }
 
 impl Faults {
@@ -160,6 +181,9 @@ impl Faults {
             }
             if fault.skip > 0 {
                 fault.skip -= 1;
+                continue;
+            }
+            if !fault.falls() {
                 continue;
             }
             let struck = fault.clone();

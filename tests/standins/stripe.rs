@@ -14,7 +14,7 @@
 //! |---|---|
 //! | `GET /_control/state` | every object by kind, newest last; `payments`: the successful charges and refunds of each invoice |
 //! | `GET /_control/mock_refusals` | what `--mock-url` refused, with the request; `DELETE` forgets it |
-//! | `POST /_control/webhooks` `{paused?, duplicate?, shuffle?, drop_percent?}` | pauses, repeats each event `duplicate` more times, shuffles, loses attempts (which are retried) |
+//! | `POST /_control/webhooks` `{paused?, duplicate?, duplicate_percent?, shuffle?, drop_percent?, seed?}` | pauses, repeats each event `duplicate` more times or a part of them once, shuffles, loses attempts (which are retried); `seed` throws the dice |
 //! | `POST /_control/webhooks/resend` `{event_id}` | delivers an event again |
 //! | `GET /_control/webhooks/pending` | what is not yet acknowledged, and the settings |
 //! | `POST /_control/clock` `{advance_secs?, month_secs?}` | moves the clock forward and bills what is due; sets the length of the months begun from now on (`null`: calendar) |

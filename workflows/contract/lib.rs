@@ -18,6 +18,10 @@ pub mod order;
 pub mod payment;
 pub mod subscription;
 
+/// How long a worker may have one task of a workflow in its hands without a word. One that dies with it is noticed after as
+/// much, and another goes on.
+pub const WORKFLOW_TASK_LIMIT: core::time::Duration = core::time::Duration::from_secs(4);
+
 /// The search attributes an operator filters by in Temporal UI. They are registered when the namespace is made.
 pub mod search {
     /// Keyword: the step or phase a workflow is in.

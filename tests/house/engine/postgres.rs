@@ -13,7 +13,8 @@ use url::Url;
 
 use crate::place::{Place, give_to, house_folder};
 use crate::ports::free_port;
-use crate::process::{Launch, Running};
+use crate::process::Launch;
+use crate::server::Server;
 
 const OLDEST_MAJOR: u32 = 14;
 /// What is downloaded when the machine has no PostgreSQL.
@@ -23,19 +24,21 @@ const READY_LIMIT: Duration = Duration::from_secs(30);
 const SUPERUSER: &str = "house";
 const SERVER_SETTINGS: [&str; 4] =
     ["listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=400", "shared_buffers=128MB"];
-/// Nothing here outlives the run, so nothing needs to survive a power cut.
-const VOLATILE_SETTINGS: [&str; 3] = ["fsync=off", "synchronous_commit=off", "full_page_writes=off"];
+/// Nothing outlives the run, so nothing needs to survive a power cut.
+const FLEETING: [&str; 3] = ["fsync=off", "synchronous_commit=off", "full_page_writes=off"];
+/// What was acknowledged is on disk, as in production.
+const DURABLE: [&str; 3] = ["fsync=on", "synchronous_commit=on", "full_page_writes=on"];
 
 /// A PostgreSQL server in which the house makes databases.
 #[derive(Debug)]
 pub(crate) struct Postgres {
     admin_url: Url,
-    server: Option<Running>,
+    server: Option<Server>,
 }
 
 impl Postgres {
-    /// Starts it, or finds it. A durable one keeps what it committed through a power cut, and takes its time for it.
-    pub(crate) async fn start(place: &Place, durable: bool) -> Result<Self> {
+    /// The server `DATABASE_URL` names, or a private one that may forget when it is killed.
+    pub(crate) async fn start(place: &Place) -> Result<Self> {
         if let Some(given) = std::env::var("DATABASE_URL").ok().filter(|url| !url.is_empty()) {
             let admin_url: Url = given.parse().context("DATABASE_URL is not a URL")?;
             PgConnection::connect(admin_url.as_str())
@@ -45,14 +48,20 @@ impl Postgres {
                 .await?;
             return Ok(Self { admin_url, server: None });
         }
+        Self::start_private(place, FLEETING).await
+    }
+
+    /// A private server that may be killed: what it acknowledged it knows afterwards.
+    pub(crate) async fn start_durable(place: &Place) -> Result<Self> {
+        Self::start_private(place, DURABLE).await
+    }
+
+    async fn start_private(place: &Place, durability: [&str; 3]) -> Result<Self> {
         let binaries = match local_binaries() {
             Some(found) => found,
             None => download().await?,
         };
-        Self::start_private(place, &reachable(place, binaries)?, durable).await
-    }
-
-    async fn start_private(place: &Place, binaries: &Path, durable: bool) -> Result<Self> {
+        let binaries = reachable(place, binaries)?;
         let password = format!("{:032x}", rand::random::<u128>());
         let (cluster, password_file) = (place.data().join("postgresql"), place.data().join("postgresql-password"));
         fs::write(&password_file, &password)?;
@@ -66,18 +75,30 @@ impl Postgres {
         initdb.run(&place.logs(), READY_LIMIT).await?;
         let port = free_port()?;
         let admin_url: Url = format!("postgres://{SUPERUSER}:{password}@127.0.0.1:{port}/postgres").parse()?;
-        let volatile: &[&str] = if durable { &[] } else { &VOLATILE_SETTINGS };
         let launch = Launch::new("postgresql", binaries.join("postgres"))
             .args(["-D".as_ref(), cluster.as_os_str()])
             .args(["-p".to_owned(), port.to_string()])
-            .args(SERVER_SETTINGS.iter().chain(volatile).flat_map(|setting| ["-c", setting]))
+            .args(SERVER_SETTINGS.into_iter().chain(durability).flat_map(|setting| ["-c", setting]))
             .as_account(place.account())
             .in_directory(place.data())
             .farewell(Signal::SIGQUIT);
-        let mut server = launch.start(&place.logs())?;
-        let url = admin_url.clone();
-        server.wait_until(READY_LIMIT, || answers(url.clone())).await?;
+        let server = Server::new(launch, place.logs(), READY_LIMIT);
+        server.start(|| answers(admin_url.clone())).await?;
         Ok(Self { admin_url, server: Some(server) })
+    }
+
+    /// Kills the server with all its processes.
+    pub(crate) async fn kill(&self) -> Result<()> {
+        self.private()?.kill().await
+    }
+
+    /// Starts it again; it recovers from its log first.
+    pub(crate) async fn start_again(&self) -> Result<()> {
+        self.private()?.start(|| answers(self.admin_url.clone())).await
+    }
+
+    fn private(&self) -> Result<&Server> {
+        self.server.as_ref().context("the server of DATABASE_URL is not ours")
     }
 
     /// What makes and removes databases in it.

@@ -9,7 +9,8 @@ use url::Url;
 
 use crate::place::Place;
 use crate::ports::free_port;
-use crate::process::{Launch, Running};
+use crate::process::Launch;
+use crate::server::Server;
 use crate::tools::tool;
 
 const READY_LIMIT: Duration = Duration::from_secs(30);
@@ -36,7 +37,7 @@ const SEARCH_ATTRIBUTES: [&str; 4] =
 pub(crate) struct Temporal {
     pub(crate) address: Url,
     pub(crate) ui: Url,
-    server: Running,
+    server: Server,
 }
 
 impl Temporal {
@@ -51,11 +52,21 @@ impl Temporal {
             .args(["--sqlite-pragma", "journal_mode=wal", "--sqlite-pragma", "synchronous=normal"])
             .args(TUNING.iter().flat_map(|value| ["--dynamic-config-value", value]))
             .args(SEARCH_ATTRIBUTES.iter().flat_map(|attribute| ["--search-attribute", attribute]));
-        let mut server = launch.start(&place.logs())?;
+        let server = Server::new(launch, place.logs(), READY_LIMIT);
         let address: Url = format!("http://127.0.0.1:{port}").parse()?;
-        server.wait_until(READY_LIMIT, || knows_our_attributes(address.clone())).await?;
+        server.start(|| knows_our_attributes(address.clone())).await?;
         let ui = format!("http://127.0.0.1:{ui_port}").parse()?;
         Ok(Self { address, ui, server })
+    }
+
+    /// Kills the server; what it acknowledged is in its file.
+    pub(crate) async fn kill(&self) -> Result<()> {
+        self.server.kill().await
+    }
+
+    /// Starts it again on the same file and ports.
+    pub(crate) async fn start_again(&self) -> Result<()> {
+        self.server.start(|| knows_our_attributes(self.address.clone())).await
     }
 
     pub(crate) async fn stop(self) -> Result<()> {

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hmac::{Hmac, KeyInit, Mac};
-use rand::RngExt;
+use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
+use rand::{RngExt, SeedableRng};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::Sha256;
@@ -19,7 +20,7 @@ const WORKERS: usize = 8;
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 const FIRST_RETRY: Duration = Duration::from_millis(200);
-const RETRY_MAX: Duration = Duration::from_secs(5);
+const RETRY_MAX: Duration = Duration::from_secs(2);
 const ATTEMPTS_MAX: u32 = 400;
 const SHUFFLE_MS_MAX: u64 = 300;
 const DUPLICATES_MAX: u32 = 50;
@@ -29,6 +30,7 @@ const DUPLICATES_MAX: u32 = 50;
 pub(super) struct Conduct {
     paused: bool,
     duplicate: u32,
+    duplicate_percent: u32,
     shuffle: bool,
     drop_percent: u32,
 }
@@ -39,6 +41,8 @@ pub(super) struct Conduct {
 pub(super) struct ConductChange {
     paused: Option<bool>,
     duplicate: Option<u32>,
+    duplicate_percent: Option<u32>,
+    seed: Option<u64>,
     shuffle: Option<bool>,
     drop_percent: Option<u32>,
 }
@@ -58,6 +62,7 @@ pub(super) struct Outbox {
     /// Whether there is an endpoint to deliver to.
     pub(super) enabled: bool,
     conduct: Conduct,
+    dice: Option<StdRng>,
     deliveries: Vec<Delivery>,
     last_number: u64,
     delivered: u64,
@@ -73,7 +78,16 @@ impl Outbox {
         for _ in 0..self.conduct.duplicate {
             self.push(event_id.clone());
         }
+        if self.throw() < self.conduct.duplicate_percent {
+            self.push(event_id.clone());
+        }
         self.push(event_id);
+    }
+
+    /// A number below 100, from the seed that was given, if one was.
+    fn throw(&mut self) -> u32 {
+        let dice = self.dice.get_or_insert_with(|| StdRng::seed_from_u64(rand::random()));
+        dice.random_range(0..100)
     }
 
     /// Queues an event once.
@@ -94,8 +108,12 @@ impl Outbox {
         let conduct = &mut self.conduct;
         conduct.paused = change.paused.unwrap_or(conduct.paused);
         conduct.duplicate = change.duplicate.unwrap_or(conduct.duplicate).min(DUPLICATES_MAX);
+        conduct.duplicate_percent = change.duplicate_percent.unwrap_or(conduct.duplicate_percent).min(100);
         conduct.shuffle = change.shuffle.unwrap_or(conduct.shuffle);
         conduct.drop_percent = change.drop_percent.unwrap_or(conduct.drop_percent).min(100);
+        if let Some(seed) = change.seed {
+            self.dice = Some(StdRng::seed_from_u64(seed));
+        }
         self.describe()
     }
 
@@ -113,6 +131,7 @@ impl Outbox {
             .collect();
         json!({
             "paused": self.conduct.paused, "duplicate": self.conduct.duplicate,
+            "duplicate_percent": self.conduct.duplicate_percent,
             "shuffle": self.conduct.shuffle, "drop_percent": self.conduct.drop_percent,
             "pending": pending, "delivered": self.delivered, "given_up": self.given_up,
         })
@@ -210,7 +229,7 @@ async fn attempt(app: &App, url: &str, event_id: &str, conduct: &Conduct) -> Res
         let wait_ms = rand::rng().random_range(0..=SHUFFLE_MS_MAX);
         tokio::time::sleep(Duration::from_millis(wait_ms)).await;
     }
-    if rand::rng().random_range(0..100) < conduct.drop_percent {
+    if app.world().outbox.throw() < conduct.drop_percent {
         return Err("lost on the way".to_owned());
     }
     let body = match app.world().get("event", event_id, "id") {

@@ -1,0 +1,28 @@
+//! How much is tried: what fits beside the other tests, or, with `EZ_TEST_LONG` set (`make test-long`), much more.
+
+/// How much the heavy tests do.
+pub(crate) struct Scale {
+    /// Orders in flight when parts are killed.
+    pub(crate) storm_orders: usize,
+    /// Storms of each shape.
+    pub(crate) storm_seeds: u64,
+    /// Seeds simulated.
+    pub(crate) simulation_seeds: u64,
+}
+
+/// What this run was asked for.
+pub(crate) fn scale() -> Scale {
+    if std::env::var_os("EZ_TEST_LONG").is_some_and(|set| !set.is_empty()) {
+        Scale { storm_orders: 500, storm_seeds: 10, simulation_seeds: 5_000 }
+    } else {
+        Scale { storm_orders: 100, storm_seeds: 3, simulation_seeds: 100 }
+    }
+}
+
+/// The seeds to run: the one that `variable` names, to repeat it, or the first `many`.
+pub(crate) fn seeds(variable: &str, many: u64) -> Vec<u64> {
+    match std::env::var(variable) {
+        Ok(one) => vec![one.parse().unwrap_or_else(|_| panic!("{variable} is no seed: {one}"))],
+        Err(_) => (1..=many).collect(),
+    }
+}

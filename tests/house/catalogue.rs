@@ -104,7 +104,7 @@ pub struct PoolEntry {
     pub nameserver: IpAddr,
 }
 
-/// The networks of house number `number`: a /24 and a /64 that no other house uses.
+/// The networks of house number `number`: a /24, the first of a /16, and a /64 that no other house uses.
 pub(crate) fn networks(number: u8) -> (Ipv4Addr, Ipv6Addr) {
     (Ipv4Addr::new(10, number, 0, 0), Ipv6Addr::new(0xfd00, u16::from(number), 0, 0, 0, 0, 0, 0))
 }
@@ -131,6 +131,26 @@ impl Catalogue {
             nodes: nodes.iter().map(node).collect(),
             vmid_range: (100_000, 100_999),
             pools: pools(number),
+        }
+    }
+
+    /// Gives room for a thousand servers at once.
+    pub fn widen(&mut self) {
+        for node in &mut self.nodes {
+            node.memory_mib_limit = 16 << 20;
+        }
+        for pool in &mut self.pools {
+            pool.last = match pool.first {
+                IpAddr::V4(first) => {
+                    pool.cidr = pool.cidr.replace("/24", "/16");
+                    let [a, b, ..] = first.octets();
+                    IpAddr::V4(Ipv4Addr::new(a, b, 4, 250))
+                }
+                IpAddr::V6(first) => {
+                    let [a, b, ..] = first.segments();
+                    IpAddr::V6(Ipv6Addr::new(a, b, 0, 0, 0, 0, 0, 0x5ff))
+                }
+            };
         }
     }
 }

@@ -14,6 +14,7 @@
 //! | `door` | webhooks told at the same moment, and the database cut away among them |
 //! | `growth` | ten thousand orders change nothing about what a page has to read |
 //! | `forms` | every kind of bad form, and who may see what |
+//! | `growth_history` | a year of one subscription keeps a small history in Temporal |
 //! | `outage` | Temporal, PostgreSQL or the mail server away |
 //! | `doctor` | every fault of settings and connections has a line of its own |
 //! | `replay` | recorded histories still replay, and hold nothing private |
@@ -35,6 +36,7 @@ mod doctor;
 mod door;
 mod forms;
 mod growth;
+mod growth_history;
 mod histories;
 mod journey;
 mod matrix;

@@ -8,11 +8,12 @@ use contract::{
         AttentionRaised, AttentionSettled, AttentionSubject, ClosedOrder, PaidOrder, Reserved, ServiceChange,
         ServiceRef, StepProgress, SubscriptionMirror, defs,
     },
+    letter::{LetterInput, LetterSubject},
     machine::MachineRef,
     order::OrderInput,
 };
 use domain::ids::{OrderId, ServiceId, SubscriptionId};
-use store::{AttentionVerdict, NewAttention, NewOrder, SettledAttention, Store, StoreError};
+use store::{AttentionVerdict, NewAttention, NewOrder, QueuedLetter, SettledAttention, Store, StoreError};
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
@@ -91,6 +92,18 @@ impl LedgerDesk {
     #[activity(definition = defs::CloseOrder)]
     pub async fn close_order(self: Arc<Self>, _ctx: ActivityContext, closed: ClosedOrder) -> Result<(), ActivityError> {
         Ok(self.store.close_order(closed.order, closed.status, &closed.reason).await.map_err(failed)?)
+    }
+
+    /// Writes a letter down to be sent.
+    ///
+    /// *Idempotence*: an occasion that is known stays as it is.
+    #[activity(definition = defs::QueueLetter)]
+    pub async fn queue_letter(
+        self: Arc<Self>,
+        _ctx: ActivityContext,
+        letter: LetterInput,
+    ) -> Result<(), ActivityError> {
+        Ok(self.store.queue_letter(&queued(letter)).await.map_err(failed)?)
     }
 
     /// Notes that a step waits for staff.
@@ -185,6 +198,22 @@ fn answer(order: OrderId, service: ServiceId, reserved: store::Reserved) -> Rese
             Reserved::Held(MachineRef { order, service, node: place.node, vmid: place.vmid })
         }
         store::Reserved::SoldOut => Reserved::SoldOut,
+    }
+}
+
+fn queued(letter: LetterInput) -> QueuedLetter {
+    let (user, order, subscription) = match letter.subject {
+        LetterSubject::User(user) => (Some(user), None, None),
+        LetterSubject::Order(order) => (None, Some(order), None),
+        LetterSubject::Subscription(id) => (None, None, Some(id)),
+    };
+    QueuedLetter {
+        occasion: letter.occasion,
+        kind: letter.kind.as_str().to_owned(),
+        user,
+        order,
+        subscription,
+        service: letter.service,
     }
 }
 

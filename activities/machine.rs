@@ -1,11 +1,12 @@
 //! The machine activities: one virtual machine on Proxmox VE.
 //!
-//! Each activity is thin: it reads what the order says, then asks [`proxmox`] for one act and stays alive meanwhile. The acts
-//! themselves are plain functions that know neither Temporal nor the database.
+//! Each activity is thin: it reads what the order says, then asks [`proxmox`] for one act (`build`: for one after the other)
+//! and stays alive meanwhile. The acts themselves are plain functions that know neither Temporal nor the database.
 #![expect(missing_docs, reason = "the constants that the macro makes of each activity cannot carry a docstring")]
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
-use contract::machine::{CloneOutcome, MachineRef, defs};
+use contract::machine::{Building, Built, CloneOutcome, MachineRef, defs};
+use domain::order::Step;
 use rand::seq::IndexedRandom as _;
 use store::{KeyRing, Lease, OrderBrief, OrderPlace, Store};
 use temporalio_macros::activities;
@@ -17,10 +18,12 @@ use crate::{
     name,
 };
 use alive::alive;
-use proxmox::{Access, CloneJob, Interface, ProxmoxApi, Setup, Target};
+use proxmox::{Access, Interface, ProxmoxApi, Target};
 
 #[warn(missing_docs)]
 mod alive;
+#[warn(missing_docs)]
+mod build;
 #[warn(missing_docs)]
 pub mod proxmox;
 
@@ -44,6 +47,15 @@ pub struct MachineDesk {
 
 #[activities]
 impl MachineDesk {
+    /// Clones, configures, grows, protects and starts the machine, and waits until it answers. *Idempotence*: each step looks
+    /// first; another attempt begins with the first step that is not noted as done.
+    #[activity(definition = defs::Build)]
+    pub async fn build(self: Arc<Self>, ctx: ActivityContext, building: Building) -> Result<Built, ActivityError> {
+        let doing = doing("building", &building.machine);
+        let again = ctx.info().attempt > 1;
+        alive(&ctx, &doing, |progress| async move { Ok(self.built(&building, again, &progress).await) }).await
+    }
+
     /// Copies the image's template. *Idempotence*: looks first; a second attempt waits for the first one's task.
     #[activity(definition = defs::CloneTemplate)]
     pub async fn clone_template(
@@ -51,75 +63,37 @@ impl MachineDesk {
         ctx: ActivityContext,
         machine: MachineRef,
     ) -> Result<CloneOutcome, ActivityError> {
-        let doing = doing("cloning", &machine);
-        alive(&ctx, &doing.clone(), |progress| async move {
-            let job = self.clone_job(&machine, &doing).await?;
-            self.proxmox.clone_template(&job, &progress).await.map_err(|error| error.into_fault(doing))
-        })
-        .await
+        self.alone(&ctx, Step::Clone, machine).await
     }
 
     /// Sets size, addresses, name, access and tags. *Idempotence*: the same values again, the same password included.
     #[activity(definition = defs::Configure)]
     pub async fn configure(self: Arc<Self>, ctx: ActivityContext, machine: MachineRef) -> Result<(), ActivityError> {
-        let doing = doing("configuring", &machine);
-        alive(&ctx, &doing.clone(), |progress| async move {
-            let (brief, place) = self.order(&machine, &doing).await?;
-            let setup = Setup {
-                name: name::label(&brief.hostname, machine.service),
-                size: brief.size,
-                access: self.access(&machine, &brief, &doing).await?,
-                ipv4: interface(&place.ipv4),
-                ipv6: interface(&place.ipv6),
-            };
-            let done = self.proxmox.configure(&target(&machine), &setup, &progress).await;
-            done.map_err(|error| error.into_fault(doing))
-        })
-        .await
+        self.alone(&ctx, Step::Configure, machine).await.map(drop)
     }
 
     /// Grows the first disk. *Idempotence*: a disk that is large enough is left alone.
     #[activity(definition = defs::Resize)]
     pub async fn resize(self: Arc<Self>, ctx: ActivityContext, machine: MachineRef) -> Result<(), ActivityError> {
-        let doing = doing("growing the disk of", &machine);
-        alive(&ctx, &doing.clone(), |progress| async move {
-            let (brief, _) = self.order(&machine, &doing).await?;
-            let done = self.proxmox.resize(&target(&machine), brief.size.disk_gib, &progress).await;
-            done.map_err(|error| error.into_fault(doing))
-        })
-        .await
+        self.alone(&ctx, Step::Resize, machine).await.map(drop)
     }
 
     /// Turns the firewall on. *Idempotence*: what stands already is left.
     #[activity(definition = defs::Protect)]
     pub async fn protect(self: Arc<Self>, ctx: ActivityContext, machine: MachineRef) -> Result<(), ActivityError> {
-        let doing = doing("protecting", &machine);
-        alive(&ctx, &doing.clone(), |_| async move {
-            let (_, place) = self.order(&machine, &doing).await?;
-            let own: [IpAddr; 2] = [place.ipv4.address, place.ipv6.address];
-            self.proxmox.protect(&target(&machine), own).await.map_err(|error| error.into_fault(doing))
-        })
-        .await
+        self.alone(&ctx, Step::Protect, machine).await.map(drop)
     }
 
     /// Starts the machine. *Idempotence*: one that runs already is success.
     #[activity(definition = defs::Start)]
     pub async fn start(self: Arc<Self>, ctx: ActivityContext, machine: MachineRef) -> Result<(), ActivityError> {
-        let doing = doing("starting", &machine);
-        alive(&ctx, &doing.clone(), |progress| async move {
-            self.proxmox.start(&target(&machine), &progress).await.map_err(|error| error.into_fault(doing))
-        })
-        .await
+        self.alone(&ctx, Step::Start, machine).await.map(drop)
     }
 
     /// Waits until the agent answers. *Idempotence*: it only asks.
     #[activity(definition = defs::Answer)]
     pub async fn answer(self: Arc<Self>, ctx: ActivityContext, machine: MachineRef) -> Result<(), ActivityError> {
-        let doing = doing("hearing from", &machine);
-        alive(&ctx, &doing.clone(), |progress| async move {
-            self.proxmox.answer(&target(&machine), &progress).await.map_err(|error| error.into_fault(doing))
-        })
-        .await
+        self.alone(&ctx, Step::Answer, machine).await.map(drop)
     }
 
     /// Stops the machine and keeps it stopped. *Idempotence*: one that is stopped already is success.
@@ -157,17 +131,6 @@ impl MachineDesk {
     /// A desk over the orders, the machines, and the keys that open SSH keys and seal passwords.
     pub fn new(store: Store, proxmox: ProxmoxApi, keys: Arc<KeyRing>) -> Self {
         Self { store, proxmox, keys }
-    }
-
-    async fn clone_job(&self, machine: &MachineRef, doing: &str) -> Result<CloneJob, Fault> {
-        let (brief, place) = self.order(machine, doing).await?;
-        Ok(CloneJob {
-            target: target(machine),
-            template: brief.template_vmid,
-            template_node: place.template_node,
-            name: name::label(&brief.hostname, machine.service),
-            storage: place.storage,
-        })
     }
 
     async fn order(&self, machine: &MachineRef, doing: &str) -> Result<(OrderBrief, OrderPlace), Fault> {

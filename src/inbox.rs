@@ -1,14 +1,16 @@
 //! Payment events become signals, and queued letters become letter workflows.
 //!
-//! A row is read, then the workflow is signalled, then the row is marked. A crash between any two of these only means that
-//! the signal is given once more, and a signal only ever says "look at Stripe". Several workers may do this side by side:
-//! a row that one of them has in hand is hidden from the others for a few seconds.
-use std::time::Duration;
+//! Rows are read, then workflows are signalled, then the rows are marked. A crash between any two of these only means that
+//! a signal is given once more, and a signal only ever says "look at Stripe". So several events about one workflow are one
+//! signal, too. Several workers may do this side by side: a row that one of them has in hand is hidden from the others for
+//! a few seconds.
+use std::{collections::BTreeMap, time::Duration};
 
 use contract::{
     WORKFLOW_TASK_LIMIT,
     letter::{LetterInput, LetterKind, LetterSubject},
     order::PaymentReported,
+    search,
     subscription::StripeChanged,
 };
 use domain::{
@@ -16,25 +18,52 @@ use domain::{
     ids::{OrderId, SubscriptionId},
     order::OrderStatus,
 };
-use store::{PaymentEvent, QueuedLetter, Store, StoreError};
+use futures::{StreamExt, stream};
+use store::{DueEvent, QueuedLetter, Store, StoreError};
 use temporalio_client::{Client, WorkflowIdReusePolicy, WorkflowSignalOptions, WorkflowStartOptions, errors};
+use temporalio_common::search_attributes::{SearchAttributeKey, SearchAttributes};
 use tokio_util::sync::CancellationToken;
 use workflows::{letter::Letter, order::Order, subscription::Subscription};
 
 /// The longest a stored row waits for a look when no notification arrives.
 const POLL: Duration = Duration::from_secs(1);
 /// How many rows are taken at once.
-const BATCH_ROWS: i64 = 100;
+const BATCH_ROWS: i64 = 200;
+/// How many workflows are told at the same time.
+const TOLD_AT_ONCE: usize = 16;
 /// How often a row that no workflow claims is tried before staff see it. With the store's back-off this is about a minute.
 const CLAIM_ATTEMPTS: u32 = 6;
+/// What tells of a payment.
+const PAYS: [&str; 2] = ["checkout.session.completed", "checkout.session.async_payment_succeeded"];
 
-/// What became of one row.
-#[derive(Debug, PartialEq, Eq)]
+/// Whom events are for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Aim {
+    Order(OrderId),
+    Subscription(SubscriptionId),
+    /// The order is paid and known to be: there is nothing to look at.
+    Settled,
+    /// Of a type we do nothing about.
+    Nobody,
+    /// It should be for somebody, and nobody knows for whom.
+    Unknown(&'static str),
+}
+
+/// What became of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Driven {
     Handled,
     Ignored,
     NobodyYet(&'static str),
     TemporalAway,
+}
+
+/// What became of a signal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    Heard,
+    NotThere,
+    Away,
 }
 
 /// Drives rows on until told to stop.
@@ -57,7 +86,10 @@ impl Inbox {
                 if let Err(fault) = &worked {
                     tracing::warn!(error = %chain(fault), "the inbox could not be read; trying again");
                 }
-                if worked.as_ref().is_ok_and(|rows| *rows > 0) && !stop.is_cancelled() {
+                if stop.is_cancelled() {
+                    return;
+                }
+                if worked.as_ref().is_ok_and(|rows| *rows > 0) {
                     continue;
                 }
                 let heard = async {
@@ -77,128 +109,192 @@ impl Inbox {
 
     /// Takes what is due once. Gives how many rows were driven on.
     async fn turn(&self) -> Result<usize, StoreError> {
-        let events = self.store.due_payment_events(BATCH_ROWS).await?;
-        let mut driven = 0;
-        for event in &events {
-            driven += usize::from(self.drive(event).await?);
-        }
-        for letter in self.store.queued_letters(BATCH_ROWS).await? {
-            driven += usize::from(self.begin(&letter).await?);
-        }
-        Ok(driven)
+        let (events, letters) = tokio::try_join!(self.drive_events(), self.start_letters())?;
+        Ok(events + letters)
     }
 
-    async fn drive(&self, event: &PaymentEvent) -> Result<bool, StoreError> {
-        metrics::counter!("ez_payment_events_total", "type" => event.event_type.clone()).increment(1);
-        let outcome = self.claim(event).await?;
-        tracing::info!(event = %event.id, kind = %event.event_type, ?outcome, "payment event");
-        match outcome {
-            Driven::Handled => self.store.payment_event_handled(&event.id).await?,
-            Driven::Ignored => self.store.payment_event_ignored(&event.id).await?,
+    async fn drive_events(&self) -> Result<usize, StoreError> {
+        let mut by_aim: BTreeMap<Aim, Vec<DueEvent>> = BTreeMap::new();
+        for event in self.store.due_events(BATCH_ROWS).await? {
+            by_aim.entry(aim(&event)).or_default().push(event);
+        }
+        let driven: Vec<_> = stream::iter(by_aim)
+            .map(|(aim, events)| async move { self.drive(&aim, &events).await.map(|how| (events, how)) })
+            .buffer_unordered(TOLD_AT_ONCE)
+            .collect()
+            .await;
+        let (mut handled, mut ignored, mut failed) = (vec![], vec![], Ok(()));
+        for about_one in driven {
+            match about_one {
+                Ok((events, how)) => {
+                    for (event, how) in events.into_iter().zip(how) {
+                        self.note(event, how, &mut handled, &mut ignored).await?;
+                    }
+                }
+                Err(fault) => failed = Err(fault),
+            }
+        }
+        if !handled.is_empty() || !ignored.is_empty() {
+            self.store.end_events(&handled, &ignored).await?;
+        }
+        failed?;
+        Ok(handled.len() + ignored.len())
+    }
+
+    async fn note(
+        &self,
+        event: DueEvent,
+        how: Driven,
+        handled: &mut Vec<String>,
+        ignored: &mut Vec<String>,
+    ) -> Result<(), StoreError> {
+        tracing::info!(event = %event.id, kind = %event.event_type, outcome = ?how, "payment event");
+        metrics::counter!("ez_payment_events_total", "type" => event.event_type).increment(1);
+        match how {
+            Driven::Handled => handled.push(event.id),
+            Driven::Ignored => ignored.push(event.id),
             Driven::NobodyYet(why) if event.attempts >= CLAIM_ATTEMPTS => {
                 self.store.payment_event_unclaimed(&event.id, why).await?;
             }
-            Driven::NobodyYet(why) => {
-                self.store.payment_event_failed(&event.id, why).await?;
-                return Ok(false);
-            }
+            Driven::NobodyYet(why) => self.store.payment_event_failed(&event.id, why).await?,
             // Not the event's fault: it is due again in a few seconds, as often as it takes.
-            Driven::TemporalAway => return Ok(false),
+            Driven::TemporalAway => {}
         }
-        Ok(true)
+        Ok(())
     }
 
-    /// Finds the workflow an event is for and signals it.
-    async fn claim(&self, event: &PaymentEvent) -> Result<Driven, StoreError> {
-        if event.object_kind == "checkout.session" {
-            let by_session = self.store.order_of_session(&event.object_id).await?;
-            return match by_session.or(event.order) {
-                Some(order) => self.tell_order(order, event).await,
-                None => Ok(Driven::NobodyYet("no order knows this Checkout Session")),
-            };
-        }
-        match (&event.subscription, event.order) {
-            (Some(subscription), order) => self.tell_subscription(subscription, order, event).await,
-            (None, Some(order)) => self.tell_order(order, event).await,
-            (None, None) => Ok(Driven::Ignored),
-        }
-    }
-
-    async fn tell_order(&self, order: OrderId, event: &PaymentEvent) -> Result<Driven, StoreError> {
-        let report = PaymentReported { event: event.id.clone() };
-        let handle = self.temporal.get_workflow_handle::<Order>(order.workflow_id());
-        match handle.signal(Order::payment_reported, report, WorkflowSignalOptions::default()).await {
-            Ok(()) => Ok(Driven::Handled),
-            Err(errors::WorkflowInteractionError::NotFound(_)) => {
-                // An order that is over looked at Stripe itself before it ended.
-                let Some(brief) = self.store.brief(order).await? else {
-                    return Ok(Driven::NobodyYet("no workflow lives with this order"));
-                };
-                let pays = ["checkout.session.completed", "checkout.session.async_payment_succeeded"];
-                let over = !matches!(brief.status, OrderStatus::AwaitingPayment | OrderStatus::Provisioning);
-                Ok(match (over, brief.subscription) {
-                    (true, None) if pays.contains(&event.event_type.as_str()) => {
-                        Driven::NobodyYet("it pays for an order that is over; look at Stripe and give it back")
-                    }
-                    (true, _) => Driven::Handled,
-                    (false, _) => Driven::NobodyYet("no workflow lives with this order"),
-                })
-            }
-            Err(other) => Ok(away(&other)),
-        }
-    }
-
-    async fn tell_subscription(
-        &self,
-        subscription: &SubscriptionId,
-        order: Option<OrderId>,
-        event: &PaymentEvent,
-    ) -> Result<Driven, StoreError> {
-        let change = StripeChanged { event: event.id.clone() };
-        let handle = self.temporal.get_workflow_handle::<Subscription>(subscription.workflow_id());
-        match handle.signal(Subscription::stripe_changed, change, WorkflowSignalOptions::default()).await {
-            Ok(()) => return Ok(Driven::Handled),
-            Err(errors::WorkflowInteractionError::NotFound(_)) => {}
-            Err(other) => return Ok(away(&other)),
-        }
-        match self.store.subscription(subscription).await? {
-            Some(known) if known.phase == Phase::Expired => Ok(Driven::Handled),
-            Some(_) => Ok(Driven::NobodyYet("no workflow lives with this subscription")),
-            // The order has not heard of its payment yet. Told now, it starts the subscription's workflow, whose first act
-            // is a look at Stripe.
-            None => match order {
-                Some(order) => self.tell_order(order, event).await,
-                None => Ok(Driven::NobodyYet("no order of ours made this subscription")),
+    /// Tells one workflow of all these events, and says for each what that made of it.
+    async fn drive(&self, aim: &Aim, events: &[DueEvent]) -> Result<Vec<Driven>, StoreError> {
+        let all = |driven: Driven| Ok(vec![driven; events.len()]);
+        let Some(first) = events.first() else { return Ok(vec![]) };
+        match aim {
+            Aim::Settled => all(Driven::Handled),
+            Aim::Nobody => all(Driven::Ignored),
+            Aim::Unknown(why) => all(Driven::NobodyYet(why)),
+            Aim::Order(order) => match self.tell_order(*order, &first.id).await {
+                Told::Heard => all(Driven::Handled),
+                Told::Away => all(Driven::TemporalAway),
+                Told::NotThere => self.without_order(*order, events).await,
+            },
+            Aim::Subscription(id) => match self.tell_subscription(id, &first.id).await {
+                Told::Heard => all(Driven::Handled),
+                Told::Away => all(Driven::TemporalAway),
+                Told::NotThere if first.phase == Some(Phase::Expired) => all(Driven::Handled),
+                Told::NotThere => all(Driven::NobodyYet("no workflow lives with this subscription")),
             },
         }
     }
 
-    /// Starts the workflow of a letter that a page asked for. One that exists already is success.
-    async fn begin(&self, queued: &QueuedLetter) -> Result<bool, StoreError> {
+    /// What becomes of events whose order has no workflow: it is over, or it is not there yet.
+    async fn without_order(&self, order: OrderId, events: &[DueEvent]) -> Result<Vec<Driven>, StoreError> {
+        let brief = self.store.brief(order).await?;
+        let paid = brief.as_ref().is_some_and(|brief| brief.subscription.is_some());
+        // An order that is over looked at Stripe itself before it ended.
+        let over = brief
+            .is_some_and(|brief| !matches!(brief.status, OrderStatus::AwaitingPayment | OrderStatus::Provisioning));
+        let mut driven = Vec::with_capacity(events.len());
+        for event in events {
+            let subscription = event.subscription.as_ref().filter(|_| event.object_kind != "checkout.session");
+            driven.push(match subscription {
+                // Its workflow may live although our tables do not know it.
+                Some(id) if event.phase.is_none() => match self.tell_subscription(id, &event.id).await {
+                    Told::Heard => Driven::Handled,
+                    Told::Away => Driven::TemporalAway,
+                    Told::NotThere if over => Driven::Handled,
+                    Told::NotThere => Driven::NobodyYet("no workflow lives with this order"),
+                },
+                _ if over && !paid && PAYS.contains(&event.event_type.as_str()) => {
+                    Driven::NobodyYet("it pays for an order that is over; look at Stripe and give it back")
+                }
+                _ if over => Driven::Handled,
+                _ => Driven::NobodyYet("no workflow lives with this order"),
+            });
+        }
+        Ok(driven)
+    }
+
+    async fn tell_order(&self, order: OrderId, event: &str) -> Told {
+        let report = PaymentReported { event: event.to_owned() };
+        let handle = self.temporal.get_workflow_handle::<Order>(order.workflow_id());
+        told(handle.signal(Order::payment_reported, report, WorkflowSignalOptions::default()).await)
+    }
+
+    async fn tell_subscription(&self, subscription: &SubscriptionId, event: &str) -> Told {
+        let change = StripeChanged { event: event.to_owned() };
+        let handle = self.temporal.get_workflow_handle::<Subscription>(subscription.workflow_id());
+        told(handle.signal(Subscription::stripe_changed, change, WorkflowSignalOptions::default()).await)
+    }
+
+    async fn start_letters(&self) -> Result<usize, StoreError> {
+        let queued = self.store.queued_letters(BATCH_ROWS).await?;
+        if queued.is_empty() {
+            return Ok(0);
+        }
+        let started: Vec<_> =
+            stream::iter(&queued).map(|letter| self.begin(letter)).buffer_unordered(TOLD_AT_ONCE).collect().await;
+        let started = started.into_iter().collect::<Result<Vec<_>, StoreError>>()?;
+        let started: Vec<String> = started.into_iter().flatten().collect();
+        self.store.letters_started(&started).await?;
+        Ok(started.len())
+    }
+
+    /// Starts the workflow of a letter, and gives its occasion. One that exists already is success.
+    async fn begin(&self, queued: &QueuedLetter) -> Result<Option<String>, StoreError> {
         let Some(letter) = letter_of(queued) else {
             self.store.letter_refused(&queued.occasion, &queued.kind, "the letter is about nothing we know").await?;
-            return Ok(true);
+            return Ok(None);
         };
         let options = WorkflowStartOptions::new(self.task_queue.clone(), letter.workflow_id())
             .id_reuse_policy(WorkflowIdReusePolicy::RejectDuplicate)
             .task_timeout(WORKFLOW_TASK_LIMIT)
+            .search_attributes(found_by(&letter))
             .build();
         match self.temporal.start_workflow(Letter::run, letter, options).await {
-            Ok(_) | Err(errors::WorkflowStartError::AlreadyStarted { .. }) => {
-                self.store.letter_started(&queued.occasion).await?;
-                Ok(true)
-            }
+            Ok(_) | Err(errors::WorkflowStartError::AlreadyStarted { .. }) => Ok(Some(queued.occasion.clone())),
             Err(fault) => {
                 tracing::warn!(error = %chain(&fault), "a letter could not be started; trying again");
-                Ok(false)
+                Ok(None)
             }
         }
     }
 }
 
-fn away(fault: &errors::WorkflowInteractionError) -> Driven {
-    tracing::warn!(error = %chain(fault), "Temporal did not take a signal; trying again");
-    Driven::TemporalAway
+/// Whom an event is for, as far as our tables know.
+fn aim(event: &DueEvent) -> Aim {
+    let settled = matches!(event.order_status, Some(OrderStatus::Provisioning | OrderStatus::Delivered));
+    let of_session = event.object_kind == "checkout.session";
+    match (&event.subscription, event.order) {
+        (Some(subscription), _) if !of_session && event.phase.is_some() => Aim::Subscription(subscription.clone()),
+        (_, Some(_)) if settled && (of_session || event.subscription.is_none()) => Aim::Settled,
+        // The order may not have heard of its payment yet. Told now, it starts the subscription's workflow, whose first
+        // act is a look at Stripe.
+        (_, Some(order)) => Aim::Order(order),
+        (_, None) if of_session => Aim::Unknown("no order knows this Checkout Session"),
+        // Its workflow may live although our tables do not know it.
+        (Some(subscription), None) => Aim::Subscription(subscription.clone()),
+        (None, None) => Aim::Nobody,
+    }
+}
+
+fn told(answer: Result<(), errors::WorkflowInteractionError>) -> Told {
+    match answer {
+        Ok(()) => Told::Heard,
+        Err(errors::WorkflowInteractionError::NotFound(_)) => Told::NotThere,
+        Err(fault) => {
+            tracing::warn!(error = %chain(&fault), "Temporal did not take a signal; trying again");
+            Told::Away
+        }
+    }
+}
+
+/// What operators find a letter's workflow by.
+fn found_by(letter: &LetterInput) -> SearchAttributes {
+    let text = SearchAttributeKey::<String>::keyword;
+    SearchAttributes::new([
+        text(search::KIND).value_set("letter".to_owned()),
+        text(search::STAGE).value_set(letter.kind.as_str().to_owned()),
+        SearchAttributeKey::<bool>::bool(search::NEEDS_ATTENTION).value_set(false),
+    ])
 }
 
 fn letter_of(queued: &QueuedLetter) -> Option<LetterInput> {

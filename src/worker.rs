@@ -5,7 +5,10 @@ use anyhow::{Context, anyhow};
 use temporalio_client::Client;
 use temporalio_sdk::{
     Runtime, Worker, WorkerOptions,
-    runtime::{PollerBehavior, RuntimeOptions},
+    runtime::{
+        PollerBehavior, RuntimeOptions,
+        worker_tuner::{FixedSizeSlotSupplier, TunerHolder},
+    },
 };
 use tokio_util::sync::CancellationToken;
 use workflows::{letter::Letter, order::Order, subscription::Subscription};
@@ -20,6 +23,12 @@ const STICKY_WAIT: Duration = Duration::from_secs(1);
 const HEARTBEAT_PACE: Duration = Duration::from_secs(1);
 /// How many long polls wait for work of each kind.
 const POLLERS: usize = 5;
+/// How many workflow tasks run at once; they wait for the database and for vendors that answer at once.
+const WORKFLOW_TASKS: usize = 100;
+/// How many database steps and vendor calls run at once inside workflow tasks.
+const LOCAL_ACTIVITIES: usize = 100;
+/// How many other activities run at once; they wait for machines most of the time.
+const ACTIVITIES: usize = 500;
 
 /// Registers every workflow and activity, and runs until `stop`.
 ///
@@ -40,6 +49,14 @@ pub(crate) async fn run(client: Client, task_queue: &str, hands: Hands, stop: Ca
         .max_heartbeat_throttle_interval(HEARTBEAT_PACE)
         .workflow_task_poller_behavior(PollerBehavior::SimpleMaximum(POLLERS))
         .activity_task_poller_behavior(PollerBehavior::SimpleMaximum(POLLERS))
+        .tuner(
+            TunerHolder::builder()
+                .workflow_task_slot_supplier(FixedSizeSlotSupplier::new(WORKFLOW_TASKS))
+                .local_activity_task_slot_supplier(FixedSizeSlotSupplier::new(LOCAL_ACTIVITIES))
+                .activity_task_slot_supplier(FixedSizeSlotSupplier::new(ACTIVITIES))
+                .nexus_task_slot_supplier(FixedSizeSlotSupplier::new(1))
+                .build(),
+        )
         .build();
     let worker = Worker::new(&runtime, client, options).context("making the worker")?;
     let shut_down = worker.shutdown_handle();

@@ -86,6 +86,11 @@ impl Desk {
         self.may_abandon = false;
     }
 
+    /// How long a step is tried before it waits for staff, in seconds.
+    pub(crate) fn patience_secs(&self) -> u64 {
+        self.patience_secs
+    }
+
     /// What steps are cancelled by; nothing means the workflow's own cancellation.
     pub(crate) fn token(&self) -> Option<WorkflowCancellationToken> {
         self.token.clone()
@@ -183,6 +188,29 @@ where
         if let Some(outcome) = attempt_once(ctx, step, &activity, input.clone(), patience).await? {
             return Ok(outcome);
         }
+    }
+}
+
+/// Runs a vendor activity that usually answers at once: first inside the workflow's own task, which costs the engine next
+/// to nothing, and if that does not succeed as [`attempt`] does.
+pub(crate) async fn attempt_at_once<W, A>(
+    ctx: &WorkflowContext<W>,
+    step: Step,
+    activity: A,
+    input: A::Input,
+) -> Result<Outcome<A::Output>, Halt>
+where
+    W: Attended,
+    A: ActivityDefinition + 'static,
+    A::Input: Clone,
+    A::Output: TemporalDeserializable,
+{
+    let (patience_secs, token) = ctx.state(|s| (s.desk().patience_secs, s.desk().token()));
+    let options = patience::at_once(patience_secs, token, step.title());
+    match ctx.execute_local_activity(Lent(&activity), input.clone(), options).await {
+        Ok(output) => Ok(Outcome::Ran(output)),
+        Err(ActivityExecutionError::Cancelled(_)) => Err(Halt::Cancelled),
+        Err(_) => attempt(ctx, step, activity, input, patience::call).await,
     }
 }
 
@@ -313,6 +341,11 @@ pub(crate) async fn note<W: Attended>(ctx: &WorkflowContext<W>, step: Step, stat
     let AttentionSubject::Order(order) = ctx.state(|s| s.desk().subject.clone()) else {
         return Ok(());
     };
-    ctx.set_current_details(format!("**{}**: {state}", step.title()));
+    show(ctx, step, state);
     record(ctx, Ledger::step, contract::ledger::StepProgress { order, step, state }).await
+}
+
+/// Shows operators how far a step is.
+pub(crate) fn show<W>(ctx: &WorkflowContext<W>, step: Step, state: StepState) {
+    ctx.set_current_details(format!("**{}**: {state}", step.title()));
 }

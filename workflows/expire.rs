@@ -26,7 +26,7 @@ pub(crate) async fn retain(
         }
         if matches!(service.status, ServiceStatus::Running | ServiceStatus::Suspended) {
             change(ctx, &service, ServiceStatus::Retained).await?;
-            write(ctx, LetterKind::ServiceRetained, id, &service, &period_end.to_string()).await;
+            write(ctx, LetterKind::ServiceRetained, id, &service, &period_end.to_string()).await?;
         }
     }
     Ok(true)
@@ -39,7 +39,7 @@ pub(crate) async fn warn(
     destroy_at: UnixSecs,
 ) -> Result<bool, Halt> {
     for service in services(ctx, id).await? {
-        write(ctx, LetterKind::DestructionWarning, id, &service, &destroy_at.to_string()).await;
+        write(ctx, LetterKind::DestructionWarning, id, &service, &destroy_at.to_string()).await?;
     }
     Ok(true)
 }
@@ -68,7 +68,7 @@ pub(crate) async fn expire(ctx: &WorkflowContext<Subscription>, id: &Subscriptio
         attempt(ctx, Step::Unname, Name::withdraw, machine.order, patience::call).await?;
         attempt(ctx, Step::Destroy, Machine::destroy, machine, patience::task).await?;
         change(ctx, &service, ServiceStatus::Expired).await?;
-        write(ctx, LetterKind::ServiceExpired, id, &service, "end").await;
+        write(ctx, LetterKind::ServiceExpired, id, &service, "end").await?;
     }
     Ok(true)
 }

@@ -1,10 +1,22 @@
 //! Letters leave through a workflow of their own, so that a mail server that is down holds up nothing else.
-use contract::{WORKFLOW_TASK_LIMIT, letter::LetterInput};
+//!
+//! Those to customers are written down with the fact they tell of, and the inbox starts their workflow; the one to staff is
+//! started from here, because the database may be what they are needed for.
+use contract::{WORKFLOW_TASK_LIMIT, ledger::Ledger, letter::LetterInput};
 use temporalio_workflow::{
     ChildWorkflowOptions, ParentClosePolicy, WorkflowCancellationToken, WorkflowContext, WorkflowIdReusePolicy,
 };
 
-use crate::{letter::Letter, search};
+use crate::{
+    attention::{Attended, Halt, record},
+    letter::Letter,
+    search,
+};
+
+/// Writes a letter down to be sent. The same occasion twice is one letter.
+pub(crate) async fn queue<W: Attended>(ctx: &WorkflowContext<W>, letter: LetterInput) -> Result<(), Halt> {
+    record(ctx, Ledger::queue_letter, letter).await
+}
 
 /// Sees to it that a letter is written. The workflow's id is the occasion, so the same occasion twice is one letter; one
 /// that exists already is success.

@@ -7,12 +7,13 @@
 //!    |          (signal or own look)     |
 //!    '-- window over --> lapsed          '-- given up --> undone, refunded, abandoned
 //! ```
+use std::pin::pin;
+
 use contract::{
     WORKFLOW_TASK_LIMIT,
     attention::{Decision, Waiting},
     ledger::{AttentionSubject, ClosedOrder, Ledger, PaidOrder, Reserved},
     letter::{LetterInput, LetterKind, LetterSubject},
-    machine::MachineRef,
     order::{CheckoutReply, OrderInput, OrderOutcome, PaymentReported},
     payment::{CheckoutRef, CheckoutState, Payment, RefundInput},
     subscription::SubscriptionInput,
@@ -24,11 +25,11 @@ use domain::{
 };
 use temporalio_workflow::{
     ChildWorkflowOptions, ParentClosePolicy, SyncWorkflowContext, WorkflowCancellationToken, WorkflowContext,
-    WorkflowContextView, WorkflowIdReusePolicy, WorkflowResult, workflow, workflow_methods,
+    WorkflowContextView, WorkflowIdReusePolicy, WorkflowResult, join, workflow, workflow_methods,
 };
 
 use crate::{
-    attention::{Attended, Desk, Halt, Outcome, attempt, note, record},
+    attention::{Attended, Desk, Halt, Outcome, attempt, attempt_at_once, note, record, show},
     notify, patience,
     provision::provision,
     search,
@@ -153,29 +154,31 @@ impl Order {
         undo.promise(Promise::Refund(RefundInput { order: input.order, subscription: subscription.clone() }));
         record(ctx, Ledger::paid, PaidOrder { order: input.order, subscription: subscription.clone() }).await?;
         Self::reach(ctx, OrderStatus::Provisioning);
-        Self::start_subscription(ctx, &input, subscription).await;
-        provision(ctx, undo, machine.clone()).await?;
+        let life = pin!(Self::start_subscription(ctx, &input, subscription));
+        let built = pin!(provision(ctx, undo, machine));
+        let ((), built) = join!(life, built);
+        built?;
         ctx.state_mut(|s| s.desk.detach());
         record(ctx, Ledger::delivered, input.order).await?;
-        notify::write_to(ctx, Self::letter(LetterKind::ServiceDelivered, &machine)).await;
-        note(ctx, Step::Notify, StepState::Done).await?;
         Ok(OrderStatus::Delivered)
     }
 
     async fn open_checkout(ctx: &WorkflowContext<Self>, input: &OrderInput) -> Result<CheckoutRef, Halt> {
-        note(ctx, Step::Checkout, StepState::Running).await?;
-        let opened = attempt(ctx, Step::Checkout, Payment::open_checkout, input.order, patience::call).await?;
+        let opened = attempt_at_once(ctx, Step::Checkout, Payment::open_checkout, input.order).await?;
         ctx.state_mut(|s| s.reply = Some(CheckoutReply::Ready));
-        Ok(match opened {
-            Outcome::Ran(session) => session,
-            Outcome::ByHand(id) => CheckoutRef { order: input.order, session: id.unwrap_or_default() },
-        })
+        match opened {
+            Outcome::Ran(session) => Ok(session),
+            Outcome::ByHand(id) => {
+                note(ctx, Step::Payment, StepState::Running).await?;
+                Ok(CheckoutRef { order: input.order, session: id.unwrap_or_default() })
+            }
+        }
     }
 
     /// Waits for the payment: whichever comes first of a report and the order's own look. At the end of the window the
     /// page is closed at Stripe, and what Stripe says about that counts: a payment that slipped in is honoured.
     async fn await_payment(ctx: &WorkflowContext<Self>, session: CheckoutRef) -> Result<Option<SubscriptionId>, Halt> {
-        note(ctx, Step::Payment, StepState::Running).await?;
+        show(ctx, Step::Payment, StepState::Running);
         let policy = ctx.state(|s| s.input.policy.order.clone());
         let poll_secs = i64::try_from(policy.checkout_poll_secs).unwrap_or(i64::MAX).max(1);
         let deadline = now(ctx).saturating_add(i64::try_from(policy.payment_window_secs).unwrap_or(i64::MAX));
@@ -190,7 +193,7 @@ impl Order {
             let state = if over {
                 attempt(ctx, Step::Payment, Payment::expire_checkout, look, patience::call).await?
             } else {
-                attempt(ctx, Step::Payment, Payment::read_checkout, look, patience::call).await?
+                attempt_at_once(ctx, Step::Payment, Payment::read_checkout, look).await?
             };
             match state {
                 Outcome::Ran(CheckoutState::Open) => open = true,
@@ -241,19 +244,9 @@ impl Order {
                 occasion: format!("order_abandoned/{order}"),
                 patience_secs: None,
             };
-            notify::write_to(ctx, letter).await;
+            notify::queue(ctx, letter).await?;
         }
         Ok(OrderStatus::Abandoned)
-    }
-
-    fn letter(kind: LetterKind, machine: &MachineRef) -> LetterInput {
-        LetterInput {
-            kind,
-            subject: LetterSubject::Order(machine.order),
-            service: Some(machine.service),
-            occasion: format!("{kind}/{}", machine.service),
-            patience_secs: None,
-        }
     }
 
     fn reach(ctx: &WorkflowContext<Self>, status: OrderStatus) {

@@ -24,6 +24,37 @@ const TRANSACTION_LIMIT: Duration = Duration::from_secs(10);
 const TRANSACTION_PATIENCE: Duration = Duration::from_hours(24 * 3_650);
 /// Mail is tried for this long before a letter waits for staff.
 const LETTER_PATIENCE: Duration = Duration::from_hours(72);
+const LETTER_SUMMARY: &str = "hand the letter to the mail server";
+
+/// A machine built at one go: as many steps as it has may each be that patient.
+const BUILD_STEPS: u64 = 6;
+
+/// One machine built at one go. It heartbeats; a worker that dies in it is followed by another, which goes on.
+pub(crate) fn build(patience_secs: u64, token: Option<WorkflowCancellationToken>, summary: &str) -> ActivityOptions {
+    let patience = Duration::from_secs(patience_secs.saturating_mul(BUILD_STEPS));
+    options(TASK_LIMIT, patience, Some(HEARTBEAT_LIMIT), token, summary)
+}
+
+/// The first try of a vendor call, inside the workflow's own task. It may take as long as any other try, so that two of
+/// them never run side by side.
+pub(crate) fn at_once(
+    patience_secs: u64,
+    token: Option<WorkflowCancellationToken>,
+    summary: &str,
+) -> LocalActivityOptions {
+    let limit = CALL_LIMIT.min(Duration::from_secs(patience_secs));
+    LocalActivityOptions::builder()
+        .start_to_close_timeout(limit)
+        .retry_policy(RetryPolicy::builder().maximum_attempts(1).build())
+        .maybe_cancellation_token(token)
+        .summary(summary.to_owned())
+        .build()
+}
+
+/// The first try of a letter.
+pub(crate) fn letter_at_once(patience_secs: Option<u64>) -> LocalActivityOptions {
+    at_once(patience_secs.unwrap_or(CALL_LIMIT.as_secs()), None, LETTER_SUMMARY)
+}
 
 /// A vendor call that answers at once.
 pub(crate) fn call(patience_secs: u64, token: Option<WorkflowCancellationToken>, summary: &str) -> ActivityOptions {
@@ -37,13 +68,8 @@ pub(crate) fn task(patience_secs: u64, token: Option<WorkflowCancellationToken>,
 
 /// A letter: nothing else waits for it, so it is tried for days.
 pub(crate) fn letter(patience_secs: Option<u64>) -> ActivityOptions {
-    options(
-        CALL_LIMIT,
-        patience_secs.map_or(LETTER_PATIENCE, Duration::from_secs),
-        Some(CALL_HEARTBEAT_LIMIT),
-        None,
-        "hand the letter to the mail server",
-    )
+    let patience = patience_secs.map_or(LETTER_PATIENCE, Duration::from_secs);
+    options(CALL_LIMIT, patience, Some(CALL_HEARTBEAT_LIMIT), None, LETTER_SUMMARY)
 }
 
 /// A database transaction: repeated until the database is back, because nothing can go on without it.

@@ -3,10 +3,14 @@ use contract::letter::{LetterInput, LetterKind, LetterSubject};
 use domain::{UnixSecs, ids::SubscriptionId};
 use temporalio_workflow::WorkflowContext;
 
-use crate::{notify, subscription::Subscription};
+use crate::{attention::Halt, notify, subscription::Subscription};
 
 /// Mails a receipt, once for each invoice.
-pub(crate) async fn receipt(ctx: &WorkflowContext<Subscription>, id: &SubscriptionId, invoice: &str) -> bool {
+pub(crate) async fn receipt(
+    ctx: &WorkflowContext<Subscription>,
+    id: &SubscriptionId,
+    invoice: &str,
+) -> Result<bool, Halt> {
     write(ctx, LetterKind::PaymentReceived, id, invoice).await
 }
 
@@ -16,7 +20,7 @@ pub(crate) async fn remind(
     id: &SubscriptionId,
     invoice: &str,
     number: u32,
-) -> bool {
+) -> Result<bool, Halt> {
     write(ctx, LetterKind::PaymentReminder, id, &format!("{invoice}/{number}")).await
 }
 
@@ -25,14 +29,19 @@ pub(crate) async fn warn_of_end(
     ctx: &WorkflowContext<Subscription>,
     id: &SubscriptionId,
     period_end: UnixSecs,
-) -> bool {
+) -> Result<bool, Halt> {
     write(ctx, LetterKind::SubscriptionEnding, id, &format!("{id}/{period_end}")).await
 }
 
-async fn write(ctx: &WorkflowContext<Subscription>, kind: LetterKind, id: &SubscriptionId, fact: &str) -> bool {
+async fn write(
+    ctx: &WorkflowContext<Subscription>,
+    kind: LetterKind,
+    id: &SubscriptionId,
+    fact: &str,
+) -> Result<bool, Halt> {
     let subject = LetterSubject::Subscription(id.clone());
     let occasion = format!("{kind}/{fact}");
     let letter = LetterInput { kind, subject, service: None, occasion, patience_secs: None };
-    notify::write_to(ctx, letter).await;
-    true
+    notify::queue(ctx, letter).await?;
+    Ok(true)
 }

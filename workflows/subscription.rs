@@ -21,8 +21,8 @@ use temporalio_workflow::{
 };
 
 use crate::{
-    attention::{Attended, Desk, Halt, Outcome, attempt, record},
-    expire, patience, renew, search, suspend,
+    attention::{Attended, Desk, Halt, Outcome, attempt_at_once, record},
+    expire, renew, search, suspend,
     wait::{now, wait},
 };
 
@@ -153,15 +153,16 @@ impl Subscription {
     /// Reads the subscription and does what is due.
     async fn look(ctx: &WorkflowContext<Self>) -> Result<Look, Halt> {
         let id = ctx.state(|s| s.life.subscription.clone());
-        let read = attempt(ctx, Step::ReadSubscription, Payment::read_subscription, id, patience::call).await?;
+        let read = attempt_at_once(ctx, Step::ReadSubscription, Payment::read_subscription, id).await?;
         let Outcome::Ran(mut view) = read else { return Ok(Look::Again) };
         let mut fresh = true;
+        let mut mirrored = None;
         loop {
             let (standing, policy) = ctx.state(|s| (s.life.standing.clone(), s.life.policy.clone()));
             let act = match decide(&standing, &view, &policy, now(ctx)) {
                 Next::Over => return Ok(Look::Over),
                 Next::WaitUntil(at) => {
-                    Self::mirror(ctx, &view).await?;
+                    Self::mirror(ctx, &view, &mut mirrored).await?;
                     return Ok(Look::Settled(at));
                 }
                 Next::Do(Act::Retain) if Self::nothing_left(ctx, &view).await? => Act::Expire,
@@ -177,8 +178,11 @@ impl Subscription {
             }
             let at = now(ctx);
             ctx.state_mut(|s| s.life.standing = s.life.standing.clone().after(&act, at));
-            search::stage(ctx, ctx.state(Attended::stage));
-            Self::mirror(ctx, &view).await?;
+            let stage = ctx.state(Attended::stage);
+            if stage != standing.phase.as_str() {
+                search::stage(ctx, stage);
+            }
+            Self::mirror(ctx, &view, &mut mirrored).await?;
         }
     }
 
@@ -195,9 +199,9 @@ impl Subscription {
         let id = ctx.state(|s| s.life.subscription.clone());
         let done = match act {
             Act::NoteOverdue { .. } | Act::NotePaid => true,
-            Act::Receipt { invoice } => renew::receipt(ctx, &id, invoice).await,
-            Act::Remind { invoice, number } => renew::remind(ctx, &id, invoice, *number).await,
-            Act::WarnOfEnd { period_end } => renew::warn_of_end(ctx, &id, *period_end).await,
+            Act::Receipt { invoice } => renew::receipt(ctx, &id, invoice).await?,
+            Act::Remind { invoice, number } => renew::remind(ctx, &id, invoice, *number).await?,
+            Act::WarnOfEnd { period_end } => renew::warn_of_end(ctx, &id, *period_end).await?,
             Act::Suspend { invoice } => suspend::suspend(ctx, &id, invoice).await?,
             Act::Resume => suspend::resume(ctx, &id).await?,
             Act::Retain => expire::retain(ctx, &id, view.period_end).await?,
@@ -208,14 +212,24 @@ impl Subscription {
         Ok(if done { Performed::Done } else { Performed::LookFirst })
     }
 
-    async fn mirror(ctx: &WorkflowContext<Self>, view: &SubscriptionView) -> Result<(), Halt> {
+    /// Mirrors what is known for the pages, unless this look has mirrored the same already.
+    async fn mirror(
+        ctx: &WorkflowContext<Self>,
+        view: &SubscriptionView,
+        mirrored: &mut Option<SubscriptionMirror>,
+    ) -> Result<(), Halt> {
         let (id, standing, policy) =
             ctx.state(|s| (s.life.subscription.clone(), s.life.standing.clone(), s.life.policy.clone()));
         let destroy_at = Some(&standing)
             .filter(|standing| standing.phase == Phase::Retained)
             .and_then(|standing| standing.destroy_at(&policy));
         let mirror = SubscriptionMirror { subscription: id, view: view.clone(), phase: standing.phase, destroy_at };
-        record(ctx, Ledger::mirror_subscription, mirror).await
+        if mirrored.as_ref() == Some(&mirror) {
+            return Ok(());
+        }
+        record(ctx, Ledger::mirror_subscription, mirror.clone()).await?;
+        *mirrored = Some(mirror);
+        Ok(())
     }
 }
 

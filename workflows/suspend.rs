@@ -33,7 +33,7 @@ pub(crate) async fn suspend(
                 return Ok(false);
             }
             change(ctx, &service, ServiceStatus::Suspended).await?;
-            write(ctx, LetterKind::ServiceSuspended, id, &service, invoice).await;
+            write(ctx, LetterKind::ServiceSuspended, id, &service, invoice).await?;
         }
     }
     Ok(true)
@@ -59,7 +59,7 @@ pub(crate) async fn resume(ctx: &WorkflowContext<Subscription>, id: &Subscriptio
         if matches!(service.status, ServiceStatus::Suspended | ServiceStatus::Retained) {
             attempt(ctx, Step::Resume, Machine::resume, service.machine.clone(), patience::task).await?;
             change(ctx, &service, ServiceStatus::Running).await?;
-            write(ctx, LetterKind::ServiceResumed, id, &service, &stopped_at.to_string()).await;
+            write(ctx, LetterKind::ServiceResumed, id, &service, &stopped_at.to_string()).await?;
         }
     }
     Ok(true)
@@ -81,7 +81,7 @@ pub(crate) async fn write(
     id: &SubscriptionId,
     service: &ServiceRef,
     fact: &str,
-) {
+) -> Result<(), Halt> {
     let stamp = service.machine.service;
     let letter = LetterInput {
         kind,
@@ -90,5 +90,5 @@ pub(crate) async fn write(
         occasion: format!("{kind}/{stamp}/{fact}"),
         patience_secs: None,
     };
-    notify::write_to(ctx, letter).await;
+    notify::queue(ctx, letter).await
 }

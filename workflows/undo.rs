@@ -41,9 +41,11 @@ pub(crate) struct Undo {
 }
 
 impl Undo {
-    /// Promises to take a step back. Called before the step is tried.
+    /// Promises to take a step back. Called before the step is tried; the same promise again is one.
     pub(crate) fn promise(&mut self, promise: Promise) {
-        self.promises.push(promise);
+        if self.promises.last() != Some(&promise) {
+            self.promises.push(promise);
+        }
     }
 
     /// Takes the last promise back: its step was found not to have happened.

@@ -13,11 +13,14 @@
 //! | `tasks` | waiting for a task |
 //! | `clone`, `setup`, `power`, `destroy` | the acts |
 //! | `check` | what the doctor asks |
+use std::sync::Arc;
+
 use domain::ids::{ServiceId, Vmid};
 use proxmox_api::{
     nodes::{NodesClient, node::qemu::vmid::VmidClient},
     types::VmId,
 };
+use tokio::sync::Mutex;
 use url::Url;
 
 mod check;
@@ -51,6 +54,7 @@ pub struct Target {
 #[derive(Clone)]
 pub struct ProxmoxApi {
     client: client::PveClient,
+    list: Arc<Mutex<look::ClusterList>>,
 }
 
 impl ProxmoxApi {
@@ -65,7 +69,8 @@ impl ProxmoxApi {
         extra_certificates_pem: Option<&[u8]>,
     ) -> Result<Self, SettingsFault> {
         let token = client::token(token_id, token_secret)?;
-        Ok(Self { client: client::PveClient::new(url, token, verify_certificates, extra_certificates_pem)? })
+        let client = client::PveClient::new(url, token, verify_certificates, extra_certificates_pem)?;
+        Ok(Self { client, list: Arc::default() })
     }
 
     fn machine(&self, node: &str, vmid: Vmid) -> Result<VmidClient<client::PveClient>, ProxmoxError> {

@@ -7,7 +7,7 @@ use crate::{
 use domain::ids::{OrderId, ServiceId, SubscriptionId, UserId};
 use sqlx::PgConnection;
 
-/// A letter that nobody has begun to send.
+/// A letter that nobody has begun to send yet; its workflow is to be started.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueuedLetter {
     /// What makes it this letter and no other.
@@ -58,6 +58,28 @@ pub enum LetterState {
 }
 
 impl Store {
+    /// Writes a letter down to be sent. An occasion that is known stays as it is.
+    pub async fn queue_letter(&self, letter: &QueuedLetter) -> Result<(), StoreError> {
+        sqlx::query!(
+            r#"with queued as (
+                insert into letters (occasion, kind, user_id, order_id, subscription_id, service_id, state)
+                values ($1, $2, $3, $4, $5, $6, 'queued')
+                on conflict (occasion) do nothing returning occasion
+               )
+               select pg_notify('payment_events', occasion) as "done: ()" from queued"#,
+            letter.occasion,
+            letter.kind,
+            letter.user.map(|user| user.0),
+            letter.order.map(|order| order.0),
+            letter.subscription.as_ref().map(|subscription| &subscription.0),
+            letter.service.map(|service| service.0),
+        )
+        .fetch_optional(&self.pool)
+        .await
+        .doing("queueing a letter")?;
+        Ok(())
+    }
+
     /// The letters nobody has begun to send, oldest first.
     pub async fn queued_letters(&self, limit: i64) -> Result<Vec<QueuedLetter>, StoreError> {
         let rows = sqlx::query!(
@@ -81,15 +103,6 @@ impl Store {
             .collect())
     }
 
-    /// Takes a letter out of the queue: a workflow sends it from now on.
-    pub async fn letter_started(&self, occasion: &str) -> Result<(), StoreError> {
-        sqlx::query!("update letters set state = 'started' where occasion = $1 and state = 'queued'", occasion)
-            .execute(&self.pool)
-            .await
-            .doing("starting a letter")?;
-        Ok(())
-    }
-
     /// Writes down that a letter is about to be handed over, and says whether it still has to be. The Message-ID of the
     /// first try stays.
     pub async fn begin_letter(&self, letter: &NewLetter) -> Result<LetterState, StoreError> {
@@ -99,6 +112,8 @@ impl Store {
                values ($1, $2, $3, (select id from orders where id = $4), $5, $6, 'started', $7, 1)
                on conflict (occasion) do update set
                 state = case when letters.state = 'sent' then letters.state else excluded.state end,
+                user_id = coalesce(letters.user_id, excluded.user_id),
+                order_id = coalesce(letters.order_id, excluded.order_id),
                 message_id = coalesce(letters.message_id, excluded.message_id),
                 attempts = letters.attempts + case when letters.state = 'sent' then 0 else 1 end
                returning state = 'sent' as "sent!", message_id as "message_id!", attempts"#,
@@ -180,6 +195,24 @@ pub(crate) async fn letter_given_up(db: &mut PgConnection, occasion: &str, told:
     .execute(db)
     .await
     .doing("noting a letter given up")?;
+    Ok(())
+}
+
+/// Writes the letter down that tells of a delivery.
+pub(crate) async fn announce_delivery(db: &mut PgConnection, order: OrderId) -> Result<(), StoreError> {
+    sqlx::query!(
+        r#"with queued as (
+            insert into letters (occasion, kind, order_id, service_id, state)
+            select 'service_delivered/' || service_id, 'service_delivered', id, service_id, 'queued'
+            from orders where id = $1
+            on conflict (occasion) do nothing returning occasion
+           )
+           select pg_notify('payment_events', occasion) as "done: ()" from queued"#,
+        order.0,
+    )
+    .fetch_optional(db)
+    .await
+    .doing("queueing a letter")?;
     Ok(())
 }
 

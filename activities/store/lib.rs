@@ -19,6 +19,7 @@ pub mod attention;
 pub mod catalogue;
 pub mod credentials;
 mod fault;
+pub mod inbox;
 pub mod letters;
 pub mod orders;
 pub mod pages;
@@ -34,13 +35,14 @@ pub use accounts::{Confirmed, LogIn, NewUser, SignedUp, User, Verification};
 pub use attention::{AttentionLine, AttentionVerdict, NewAttention, SettledAttention};
 pub use catalogue::{Image, NewAddress, NewImage, NewNode, NewPlan, NewPrice, Plan, Price};
 pub use fault::StoreError;
+pub use inbox::DueEvent;
 pub use letters::{LetterState, NewLetter, QueuedLetter};
 pub use orders::{Lease, OrderBrief, OrderPlace};
 pub use pages::{
     Dashboard, EntitlementLine, InvoiceLine, NextCharge, OrderCard, OrderPage, RefusedLetter, ServiceCard, ServicePage,
     StaffEvent, StaffOrder, StaffOverview, StaffSubscription, StepLine, TimelineLine,
 };
-pub use payment_events::{EventGatherer, NewPaymentEvent, PaymentEvent, PaymentEventListener, PutEvent};
+pub use payment_events::{EventGatherer, NewPaymentEvent, PaymentEventListener, PutEvent};
 pub use reservations::{NewOrder, Place, Reserved};
 pub use seal::{KeyRing, SealFault};
 pub use sessions::SessionRows;

@@ -3,12 +3,12 @@ use crate::{
     Store, StoreError,
     catalogue::{money, size},
     fault::{Doing, count, word},
-    timeline,
+    letters, timeline,
 };
 use domain::{
     ids::{AccountId, OrderId, ServiceId, SubscriptionId, UserId, Vmid},
     money::Money,
-    order::{OrderStatus, Step},
+    order::{OrderStatus, Step, StepState},
     plan::{MachineSize, Term},
     service::ServiceStatus,
 };
@@ -138,7 +138,8 @@ impl Store {
         tx.commit().await.doing("noting a payment")
     }
 
-    /// Notes that an order is delivered: its service runs. Every step that was running is done.
+    /// Notes that an order is delivered: its service runs, every step that was running is done, and the letter that says
+    /// so waits to be sent.
     ///
     /// *Errors*: [`StoreError::Conflict`] (`order_closed`) when the order is not being built.
     pub async fn delivered(&self, order: OrderId) -> Result<(), StoreError> {
@@ -166,17 +167,19 @@ impl Store {
         if started.rows_affected() != 1 {
             return Err(StoreError::Corrupt { what: "the service of a paid order" });
         }
-        steps::finish(&mut tx, order, Step::Name).await?;
+        steps::finish(&mut tx, order, Step::Notify).await?;
+        letters::announce_delivery(&mut tx, order).await?;
         timeline::of_order(&mut tx, order, "order", "delivered", "Your server is ready.").await?;
         tx.commit().await.doing("noting a delivery")
     }
 
-    /// Keeps the Checkout Session of an order and the address of its page. The same session again may bring another
-    /// address.
+    /// Keeps the Checkout Session of an order and the address of its page, and notes that its payment is waited for. The
+    /// same session again may bring another address.
     ///
     /// *Errors*: [`StoreError::Conflict`] (`order_has_a_session`) when the order has another session: two open pages could
     /// be paid twice.
     pub async fn record_checkout(&self, order: OrderId, session: &str, url: &str) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
         let recorded = sqlx::query!(
             "update orders set stripe_session_id = $2, checkout_url = $3
              where id = $1 and coalesce(stripe_session_id, $2) = $2",
@@ -184,10 +187,16 @@ impl Store {
             session,
             url,
         )
-        .execute(&self.pool)
+        .execute(&mut *tx)
         .await
         .doing("keeping a payment page")?;
-        if recorded.rows_affected() == 1 { Ok(()) } else { Err(StoreError::conflict("order_has_a_session")) }
+        if recorded.rows_affected() != 1 {
+            return Err(StoreError::conflict("order_has_a_session"));
+        }
+        if lock(&mut tx, order).await?.status == OrderStatus::AwaitingPayment {
+            steps::advance(&mut tx, order, Step::Payment, StepState::Running).await?;
+        }
+        tx.commit().await.doing("keeping a payment page")
     }
 
     /// Keeps the name that is published for the order's service.

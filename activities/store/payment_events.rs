@@ -1,8 +1,5 @@
 //! The Stripe inbox: one row for each event that was told to us, and how far it was driven.
-use crate::{
-    Store, StoreError,
-    fault::{Doing, count},
-};
+use crate::{Store, StoreError, fault::Doing};
 use domain::ids::{OrderId, SubscriptionId};
 use sqlx::postgres::PgListener;
 use std::collections::{BTreeMap, HashMap};
@@ -46,27 +43,6 @@ pub enum PutEvent {
     },
 }
 
-/// An event to be driven on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PaymentEvent {
-    /// The Stripe id (`evt_…`).
-    pub id: String,
-    /// Stripe's word.
-    pub event_type: String,
-    /// The object it is about.
-    pub object_id: String,
-    /// Stripe's word for the object.
-    pub object_kind: String,
-    /// The order its metadata names.
-    pub order: Option<OrderId>,
-    /// The subscription it names.
-    pub subscription: Option<SubscriptionId>,
-    /// How many tries failed before.
-    pub attempts: u32,
-    /// When it was told to us.
-    pub received_at: OffsetDateTime,
-}
-
 /// The channel on which stored events are announced.
 const CHANNEL: &str = "payment_events";
 
@@ -79,6 +55,8 @@ impl PaymentEventListener {
     /// missed.
     pub async fn heard(&mut self) -> Result<(), StoreError> {
         self.0.try_recv().await.doing("listening for payment events")?;
+        // One look answers every announcement that came before it.
+        while self.0.next_buffered().is_some() {}
         Ok(())
     }
 }
@@ -140,67 +118,17 @@ impl Store {
         Ok(answers)
     }
 
-    /// Events to be driven on, oldest first. For three seconds nobody else gets them; whoever dies meanwhile loses nothing.
-    pub async fn due_payment_events(&self, limit: i64) -> Result<Vec<PaymentEvent>, StoreError> {
-        let rows = sqlx::query!(
-            "update payment_events set next_attempt_at = now() + interval '3 seconds'
-             where id in (
-                select id from payment_events where state = 'received' and next_attempt_at <= now()
-                order by next_attempt_at, received_at limit $1 for no key update skip locked
-             )
-             returning id, type, object_id, object_kind, order_id, subscription_id, attempts, received_at",
-            limit,
-        )
-        .fetch_all(&self.pool)
-        .await
-        .doing("claiming payment events")?;
-        let mut events = rows
-            .into_iter()
-            .map(|row| {
-                Ok(PaymentEvent {
-                    id: row.id,
-                    event_type: row.r#type,
-                    object_id: row.object_id,
-                    object_kind: row.object_kind,
-                    order: row.order_id.map(OrderId),
-                    subscription: row.subscription_id.map(SubscriptionId),
-                    attempts: count(row.attempts, "an event's attempts")?,
-                    received_at: row.received_at,
-                })
-            })
-            .collect::<Result<Vec<_>, StoreError>>()?;
-        events.sort_by_key(|event| event.received_at);
-        Ok(events)
-    }
-
-    /// Notes that a workflow was told of an event.
-    pub async fn payment_event_handled(&self, id: &str) -> Result<(), StoreError> {
-        self.end_event(id, "handled", None).await
-    }
-
-    /// Notes that an event is of a type we do nothing about.
-    pub async fn payment_event_ignored(&self, id: &str) -> Result<(), StoreError> {
-        self.end_event(id, "ignored", None).await
-    }
-
-    /// Notes that no workflow wanted an event; staff see it.
+    /// Notes that no workflow wanted an event; staff see it. One that another process handled meanwhile stays as it is.
     pub async fn payment_event_unclaimed(&self, id: &str, why: &str) -> Result<(), StoreError> {
-        self.end_event(id, "unclaimed", Some(why)).await
-    }
-
-    async fn end_event(&self, id: &str, state: &str, why: Option<&str>) -> Result<(), StoreError> {
         let ended = sqlx::query!(
-            "update payment_events set state = $2, last_error = $3,
-                handled_at = case when state = $2 then handled_at else now() end
-             where id = $1 and (state in ('received', 'unclaimed') or state = $2)",
+            "update payment_events set state = 'unclaimed', last_error = $2, handled_at = now()
+             where id = $1 and state in ('received', 'unclaimed')",
             id,
-            state,
             why,
         )
         .execute(&self.pool)
         .await
         .doing("ending a payment event")?;
-        // One that another process handled meanwhile stays as it is.
         if ended.rows_affected() == 1 || self.knows_event(id).await? {
             Ok(())
         } else {

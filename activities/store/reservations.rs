@@ -54,8 +54,8 @@ pub struct Place {
 }
 
 impl Store {
-    /// Writes an order down and holds node, machine number and addresses for it, in one transaction. The same order again
-    /// gives the answer of the first time, even when it no longer holds them.
+    /// Writes an order down and holds node, machine number and addresses for it, in one transaction; opening its payment
+    /// page is the next step. The same order again gives the answer of the first time, even when it no longer holds them.
     ///
     /// *Errors*: [`StoreError::Conflict`] when the order or its service is somebody else's, or when plan, price or image
     /// are not on sale (`not_on_sale`).
@@ -68,9 +68,11 @@ impl Store {
         let held = hold(&mut tx, order.order).await?;
         if let Reserved::Held(_) = held {
             sqlx::query!(
-                "insert into order_steps (order_id, step, state, finished_at) values ($1, $2, 'done', now())",
+                "insert into order_steps (order_id, step, state, finished_at)
+                 values ($1, $2, 'done', now()), ($1, $3, 'running', null)",
                 order.order.0,
                 Step::Reserve.as_str(),
+                Step::Checkout.as_str(),
             )
             .execute(&mut *tx)
             .await

@@ -33,6 +33,11 @@ impl Figure {
         self.values.push(value);
     }
 
+    /// What the last run gave; zero without any.
+    pub(crate) fn last(&self) -> f64 {
+        self.values.last().copied().unwrap_or(0.0)
+    }
+
     /// The middle of all runs; the mean of the two middle ones when their number is even, and zero without any.
     pub(crate) fn median(&self) -> f64 {
         let sorted = self.sorted();

@@ -6,10 +6,14 @@
 //! | file | measures |
 //! |---|---|
 //! | `web` | the pricing page, the dashboard, the webhook door, memory |
+//! | `orders` | orders from the webhook to the delivered machine, in a burst and paced; the door meanwhile |
+//! | `bare` | what the engine gives beside it |
 
+mod bare;
 mod figures;
 mod load;
 mod machine;
+mod orders;
 mod web;
 
 use std::io::{self, Write as _};
@@ -51,7 +55,7 @@ struct Asked {
 }
 
 fn every() -> Vec<Benchmark> {
-    [web::BENCHMARKS].concat()
+    [web::BENCHMARKS, orders::BENCHMARKS].concat()
 }
 
 #[tokio::main]

@@ -104,31 +104,12 @@ pub struct PoolEntry {
     pub nameserver: IpAddr,
 }
 
-/// What a node may sell when there is room for a thousand machines on two.
-const WIDE_MEMORY_MIB: u32 = 2_097_152;
-
-/// The networks of house number `number`: a /24 and a /64 that no other house uses.
+/// The networks of house number `number`: a /24, the first of a /16, and a /64 that no other house uses.
 pub(crate) fn networks(number: u8) -> (Ipv4Addr, Ipv6Addr) {
     (Ipv4Addr::new(10, number, 0, 0), Ipv6Addr::new(0xfd00, u16::from(number), 0, 0, 0, 0, 0, 0))
 }
 
 impl Catalogue {
-    /// Makes room for a thousand machines.
-    pub(crate) fn widen(&mut self, number: u8) {
-        for node in &mut self.nodes {
-            node.memory_mib_limit = WIDE_MEMORY_MIB;
-        }
-        for pool in &mut self.pools {
-            match &mut pool.last {
-                IpAddr::V4(last) => {
-                    *last = Ipv4Addr::new(10, number, 3, 250);
-                    pool.cidr = format!("10.{number}.0.0/16");
-                }
-                IpAddr::V6(last) => *last = Ipv6Addr::new(0xfd00, u16::from(number), 0, 0, 0, 0, 0, 0x5ff),
-            }
-        }
-    }
-
     /// Three plans on `nodes`, with the addresses of house number `number`.
     pub(crate) fn of_house(number: u8, nodes: &[&str]) -> Self {
         let image =
@@ -150,6 +131,26 @@ impl Catalogue {
             nodes: nodes.iter().map(node).collect(),
             vmid_range: (100_000, 100_999),
             pools: pools(number),
+        }
+    }
+
+    /// Gives room for a thousand servers at once.
+    pub fn widen(&mut self) {
+        for node in &mut self.nodes {
+            node.memory_mib_limit = 16 << 20;
+        }
+        for pool in &mut self.pools {
+            pool.last = match pool.first {
+                IpAddr::V4(first) => {
+                    pool.cidr = pool.cidr.replace("/24", "/16");
+                    let [a, b, ..] = first.octets();
+                    IpAddr::V4(Ipv4Addr::new(a, b, 4, 250))
+                }
+                IpAddr::V6(first) => {
+                    let [a, b, ..] = first.segments();
+                    IpAddr::V6(Ipv6Addr::new(a, b, 0, 0, 0, 0, 0, 0x5ff))
+                }
+            };
         }
     }
 }

@@ -64,7 +64,7 @@ impl House {
         let folder = engine.place().run().join(&name);
         fs::create_dir_all(folder.join("logs"))?;
         let url: Url = format!("http://127.0.0.1:{}", free_port()?).parse()?;
-        let names = make_zones(engine, number, &name, options.wide).await?;
+        let names = make_zones(engine, number, &name).await?;
         let stand_ins = StandIns::start(engine, &options, &folder, &url).await?;
         let databases = engine.postgres.databases();
         let database_name = format!("house_{}_{number}_{:08x}", std::process::id(), rand::random::<u32>());
@@ -110,7 +110,7 @@ impl House {
         let nodes: &[&str] = if options.cluster == Cluster::Fakepve { &["pve1"] } else { &["pve1", "pve2"] };
         let mut catalogue = Catalogue::of_house(number, nodes);
         if options.wide {
-            catalogue.widen(number);
+            catalogue.widen();
         }
         (options.change_catalogue)(&mut catalogue);
         let file = self.folder.join("catalogue.json");
@@ -374,10 +374,9 @@ impl Drop for House {
     }
 }
 
-async fn make_zones(engine: &Engine, number: u8, name: &str, wide: bool) -> Result<Names> {
+async fn make_zones(engine: &Engine, number: u8, name: &str) -> Result<Names> {
     let (v4, v6) = networks(number);
-    let reverse_v4 = if wide { format!("{number}.10.in-addr.arpa.") } else { reverse_zone_v4(v4) };
-    let zones = vec![format!("{name}.example.test."), reverse_v4, reverse_zone_v6(v6)];
+    let zones = vec![format!("{name}.example.test."), reverse_zone_v4(v4), reverse_zone_v6(v6)];
     for zone in &zones {
         engine.powerdns.create_zone(zone).await?;
     }

@@ -146,6 +146,8 @@ async fn a_number_that_somebody_else_uses_is_left_alone_and_another_is_taken() {
     assert_eq!(state["vms"]["100000"]["status"], "running", "somebody else's machine was touched");
     let machines = list(&state["vms"]).into_iter().filter(|vm| vm["template"] != true).count();
     assert_eq!(machines, 2);
+    let workflow_id = format!("order-{}", house::order_id(&page).expect("an id"));
+    histories::keep(&house, &workflow_id, "order-renumbered").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -180,6 +182,7 @@ async fn an_operator_decides_in_temporal_by_update_and_by_signal() {
         .await
         .expect("the records");
     assert_eq!(by, ["op-1", "op-2"]);
+    histories::keep(&house, &workflow_id, "order-retried-twice").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -18,6 +18,7 @@
 //! | `forms` | every kind of bad form, and who may see what |
 //! | `storm` | every part killed while paid orders are in flight |
 //! | `simulation` | lives by seed under losses, doubles, delays and deaths, which end in agreement |
+//! | `growth_history` | a year of one subscription keeps a small history in Temporal |
 //! | `outage` | Temporal, PostgreSQL or the mail server away |
 //! | `doctor` | every fault of settings and connections has a line of its own |
 //! | `replay` | recorded histories still replay, and hold nothing private |
@@ -41,6 +42,7 @@ mod doctor;
 mod door;
 mod forms;
 mod growth;
+mod growth_history;
 mod handoff;
 mod histories;
 mod journey;

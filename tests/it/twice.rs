@@ -203,6 +203,7 @@ async fn life(bench: &Bench<'_>, account: uuid::Uuid) -> (Value, Value) {
         "kind": "service_delivered", "subject": {"Order": order}, "service": machine["service"],
         "occasion": format!("service_delivered/{}", machine["service"].as_str().expect("an id"))
     });
+    bench.twice("ledger.queue_letter", letter.clone()).await;
     bench.twice("mail.send", letter).await;
     let view = bench.twice("payment.read_subscription", subscription.clone()).await;
     assert_eq!(view["status"], "active");
@@ -254,12 +255,15 @@ async fn unpaid(bench: &Bench<'_>, account: uuid::Uuid) {
 async fn given_up(bench: &Bench<'_>, account: uuid::Uuid) {
     let input = order_input(account, "twice-3");
     let order = input["order"].clone();
-    bench.twice("ledger.reserve", input).await;
+    let machine = bench.twice("ledger.reserve", input).await["Held"].clone();
     let session = bench.twice("payment.open_checkout", order.clone()).await;
     let id = session["session"].as_str().expect("a session");
     bench.house.stripe().post(&format!("/_control/sessions/{id}/pay"), json!({})).await.expect("paid");
     let subscription = bench.twice("payment.read_checkout", session).await["Paid"]["subscription"].clone();
     bench.twice("ledger.paid", json!({"order": order, "subscription": subscription})).await;
+    let building = json!({"machine": machine, "from": "clone", "step_limit_secs": 60});
+    assert_eq!(bench.twice("machine.build", building).await, json!("Ready"));
+    bench.twice("machine.destroy", machine).await;
     bench.twice("payment.refund", json!({"order": order, "subscription": subscription})).await;
     bench.twice("ledger.close_order", json!({"order": order, "status": "abandoned", "reason": "given up"})).await;
     let world = vendors(bench.house).await;

@@ -69,6 +69,7 @@ async fn an_order_whose_name_cannot_be_published_leaves_a_clean_slate_when_given
     assert_eq!(waiting_step(&house, &workflow_id).await, "name");
     give_up(&house, &staff, &workflow_id).await;
     assert_clean_slate(&house, "name").await;
+    histories::keep(&house, &workflow_id, "order-abandoned-at-its-name").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

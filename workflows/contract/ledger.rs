@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use temporalio_common::ActivityError;
 use temporalio_macros::activity_definitions;
 
-use crate::{attention::Decision, machine::MachineRef, order::OrderInput};
+use crate::{attention::Decision, letter::LetterInput, machine::MachineRef, order::OrderInput};
 
 /// What became of an attempt to reserve.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,8 +124,8 @@ pub struct Ledger;
 
 #[activity_definitions]
 impl Ledger {
-    /// Writes the order down and holds node, number and addresses for it, in one transaction. The same order again gives
-    /// the same answer.
+    /// Writes the order down and holds node, number and addresses for it, in one transaction; its payment page is the next
+    /// step. The same order again gives the same answer.
     #[activity(name = "ledger.reserve")]
     pub fn reserve(_: OrderInput) -> Result<Reserved, ActivityError> {
         unimplemented!()
@@ -155,7 +155,7 @@ impl Ledger {
         unimplemented!()
     }
 
-    /// Notes that an order is delivered: its service runs.
+    /// Notes that an order is delivered: its service runs, and the letter that says so waits to be sent.
     #[activity(name = "ledger.delivered")]
     pub fn delivered(_: OrderId) -> Result<(), ActivityError> {
         unimplemented!()
@@ -164,6 +164,12 @@ impl Ledger {
     /// Closes an order that lapsed or was given up, and frees what it held.
     #[activity(name = "ledger.close_order")]
     pub fn close_order(_: ClosedOrder) -> Result<(), ActivityError> {
+        unimplemented!()
+    }
+
+    /// Writes a letter down to be sent, once for each occasion.
+    #[activity(name = "ledger.queue_letter")]
+    pub fn queue_letter(_: LetterInput) -> Result<(), ActivityError> {
         unimplemented!()
     }
 
@@ -201,7 +207,7 @@ impl Ledger {
 /// Markers an implementation names with `#[activity(definition = …)]`.
 pub mod defs {
     pub use super::ledger::{
-        AdoptNumber, ChangeService, CloseOrder, Delivered, MirrorSubscription, Paid, RaiseAttention, Renumber, Reserve,
-        Services, SettleAttention, Step as NoteStep,
+        AdoptNumber, ChangeService, CloseOrder, Delivered, MirrorSubscription, Paid, QueueLetter, RaiseAttention,
+        Renumber, Reserve, Services, SettleAttention, Step as NoteStep,
     };
 }

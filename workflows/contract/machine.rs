@@ -1,6 +1,9 @@
 //! The machine activities: one virtual machine on Proxmox VE.
 use alloc::string::String;
-use domain::ids::{OrderId, ServiceId, Vmid};
+use domain::{
+    ids::{OrderId, ServiceId, Vmid},
+    order::Step,
+};
 use serde::{Deserialize, Serialize};
 use temporalio_common::ActivityError;
 use temporalio_macros::activity_definitions;
@@ -27,11 +30,45 @@ pub enum CloneOutcome {
     Taken,
 }
 
+/// A machine to be built at one go.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Building {
+    /// Which machine.
+    pub machine: MachineRef,
+    /// The first step to be done; those before it are.
+    pub from: Step,
+    /// How long one step may take before it is left to an activity of its own, in seconds.
+    pub step_limit_secs: u64,
+}
+
+/// How far a machine was built at one go.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Built {
+    /// It answers.
+    Ready,
+    /// Somebody else's machine has the number; it was not touched.
+    Taken,
+    /// A step did not succeed at once; those before it are done.
+    Stopped {
+        /// Which step.
+        step: Step,
+        /// Why, for the reader of the history.
+        reason: String,
+    },
+}
+
 /// The machine activities. Each may run twice; each looks before it acts.
 pub struct Machine;
 
 #[activity_definitions]
 impl Machine {
+    /// Clones, configures, grows, protects and starts the machine, and waits until it answers: each step noted, tried once,
+    /// and the first that does not succeed named, so that it can go on alone.
+    #[activity(name = "machine.build")]
+    pub fn build(_: Building) -> Result<Built, ActivityError> {
+        unimplemented!()
+    }
+
     /// Clones the image's template to the reserved number, stamped with its owner.
     #[activity(name = "machine.clone")]
     pub fn clone_template(_: MachineRef) -> Result<CloneOutcome, ActivityError> {
@@ -89,5 +126,7 @@ impl Machine {
 
 /// Markers an implementation names with `#[activity(definition = …)]`.
 pub mod defs {
-    pub use super::machine::{Answer, CloneTemplate, Configure, Destroy, Protect, Resize, Resume, Start, Suspend};
+    pub use super::machine::{
+        Answer, Build, CloneTemplate, Configure, Destroy, Protect, Resize, Resume, Start, Suspend,
+    };
 }

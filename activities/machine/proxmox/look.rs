@@ -1,5 +1,8 @@
 //! Finding a machine and reading what it is.
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Instant,
+};
 
 use domain::ids::{ServiceId, Vmid};
 use proxmox_api::client::Client;
@@ -67,6 +70,14 @@ impl Machine {
     }
 }
 
+/// The last list of everything in the cluster, by number, and when it was asked for.
+#[derive(Default)]
+pub(super) struct ClusterList {
+    began: Option<Instant>,
+    failed: Option<Instant>,
+    resources: HashMap<String, Value>,
+}
+
 #[derive(Deserialize)]
 struct Resource {
     node: String,
@@ -103,21 +114,41 @@ impl ProxmoxApi {
         }
     }
 
-    /// The machine, if it carries the service's stamp.
+    /// The machine, if it carries the service's stamp. It is looked for in the cluster only when it is not where it was put.
     pub(super) async fn ours(&self, target: &Target) -> Result<Machine, ProxmoxError> {
-        match self.look(&target.node, target.vmid).await? {
+        let looked = match self.settings(&target.node, target.vmid).await {
+            Ok(settings) => Looked::Machine(Machine { node: target.node.clone(), vmid: target.vmid, settings }),
+            Err(error) if error.says("does not exist") => self.look(&target.node, target.vmid).await?,
+            Err(error) => return Err(error),
+        };
+        match looked {
             Looked::Absent => Err(ProxmoxError::Missing(target.vmid.0)),
             Looked::Machine(machine) if machine.owner(target.service) == Owner::Ours => Ok(machine),
             Looked::Foreign | Looked::Machine(_) => Err(ProxmoxError::NotOurs(target.vmid.0)),
         }
     }
 
+    /// What the cluster's list says of a number. Everybody who asked before a list was asked for shares its answer.
     async fn listed(&self, vmid: Vmid) -> Result<Option<Resource>, ProxmoxError> {
+        let (asked, number) = (Instant::now(), vmid.to_string());
+        let mut last = self.list.lock().await;
+        if last.failed.is_some_and(|began| began >= asked) {
+            // Whoever waited for a list that was not given asks for one of their own, all at the same time.
+            drop(last);
+            return read(self.every_resource().await?.remove(&number), vmid);
+        }
+        if last.began.is_none_or(|began| began < asked) {
+            let began = Instant::now();
+            last.failed = Some(began);
+            let resources = self.every_resource().await?;
+            *last = ClusterList { began: Some(began), failed: None, resources };
+        }
+        read(last.resources.get(&number).cloned(), vmid)
+    }
+
+    async fn every_resource(&self) -> Result<HashMap<String, Value>, ProxmoxError> {
         let all: Vec<Value> = self.client.get("/cluster/resources", &json!({"type": "vm"})).await?;
-        let wanted = vmid.to_string();
-        // Strangers may be listed in any form; what bears our number is read, or the list says nothing.
-        let found = all.into_iter().find(|resource| plain(&resource["vmid"]) == wanted);
-        found.map(serde_json::from_value).transpose().map_err(|_| incomplete("the cluster's entry", vmid))
+        Ok(all.into_iter().map(|resource| (plain(&resource["vmid"]), resource)).collect())
     }
 
     async fn settings(&self, node: &str, vmid: Vmid) -> Result<BTreeMap<String, String>, ProxmoxError> {
@@ -133,6 +164,11 @@ impl ProxmoxApi {
 
 fn incomplete(what: &str, vmid: Vmid) -> ProxmoxError {
     ProxmoxError::NotYet(format!("{what} of machine {vmid} came incomplete"))
+}
+
+/// Strangers may be listed in any form; what bears our number is read, or the list says nothing.
+fn read(found: Option<Value>, vmid: Vmid) -> Result<Option<Resource>, ProxmoxError> {
+    found.map(serde_json::from_value).transpose().map_err(|_| incomplete("the cluster's entry", vmid))
 }
 
 /// A value as text, whether it came as a number or as text.

@@ -7,18 +7,18 @@ use proxmox_api::{
 };
 use serde::Deserialize;
 use serde_json::Value;
-use tokio::time;
+use tokio::time::{self, Instant};
 
 use super::{
     ProxmoxApi, Target,
     error::{Meaning, ProxmoxError},
     look::Machine,
+    tasks::{PATIENCE_GROWTH, SHORTEST_PAUSE},
 };
 use crate::machine::alive::Progress;
 
 /// A machine gets this long to shut down by itself; then it is switched off.
 const SHUTDOWN_LIMIT_SECS: u64 = 60;
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 
 #[derive(Deserialize)]
@@ -39,7 +39,7 @@ impl ProxmoxApi {
     pub async fn answer(&self, target: &Target, progress: &Progress) -> Result<(), ProxmoxError> {
         let machine = self.ours(target).await?;
         let question = agent_question(&machine);
-        let mut pause = FIRST_PAUSE;
+        let began = Instant::now();
         loop {
             match self.client.get::<_, Value>(&question, &()).await {
                 Ok(told) if told["result"].is_array() => return Ok(()),
@@ -53,8 +53,7 @@ impl ProxmoxApi {
                     }
                 }
             }
-            time::sleep(pause).await;
-            pause = (pause * 3 / 2).min(LONGEST_PAUSE);
+            time::sleep((began.elapsed() / PATIENCE_GROWTH).clamp(SHORTEST_PAUSE, LONGEST_PAUSE)).await;
         }
     }
 

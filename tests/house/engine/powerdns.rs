@@ -103,10 +103,10 @@ async fn make_database(place: &Place, database: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The reverse zone of a /24.
+/// The reverse zone of a /16.
 pub(crate) fn reverse_zone_v4(network: Ipv4Addr) -> String {
-    let [first, second, third, _] = network.octets();
-    format!("{third}.{second}.{first}.in-addr.arpa.")
+    let [first, second, ..] = network.octets();
+    format!("{second}.{first}.in-addr.arpa.")
 }
 
 /// The reverse zone of a /64.
@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn reverse_zones_read_backwards() {
-        assert_eq!(reverse_zone_v4("10.7.0.0".parse().expect("an address")), "0.7.10.in-addr.arpa.");
+        assert_eq!(reverse_zone_v4("10.7.0.0".parse().expect("an address")), "7.10.in-addr.arpa.");
         let expected = "0.0.0.0.0.0.0.0.7.0.0.0.0.0.d.f.ip6.arpa.";
         assert_eq!(reverse_zone_v6("fd00:7::".parse().expect("an address")), expected);
     }

@@ -178,6 +178,30 @@ async fn adopted(again: &mut Again<'_>, house: &House) {
     again.ended_well("a machine adopted twice", &bought).await;
 }
 
+/// Each step of its machine goes on alone once, because it does not succeed at one go.
+async fn alone(again: &mut Again<'_>, house: &House) {
+    let steps = [
+        ("machine.clone", "POST", "/clone"),
+        ("machine.configure", "POST", "/config"),
+        ("machine.resize", "PUT", "/resize"),
+        ("machine.protect", "PUT", "/firewall/options"),
+        ("machine.start", "POST", "/status/start"),
+        ("machine.answer", "GET", "/agent/network-get-interfaces"),
+    ];
+    for (activity, method, path) in steps {
+        let mut bought = Bought::new(house, Story::Delivered, &format!("again-{activity}")).await;
+        bought.begin(&again.client).await;
+        bought.page_opens().await;
+        let fault = json!({"kind": "status", "status": 400, "method": method, "path": path, "times": 1});
+        house.proxmox().expect("a stand-in").add_fault(fault).await.expect("a fault");
+        bought.pay().await;
+        bought.reaches("delivered").await;
+        bought.is_told("service_delivered").await;
+        again.in_the_same_world_from(&bought.workflow_id(), activity, &[activity]).await;
+        again.ended_well(&format!("{activity} run twice"), &bought).await;
+    }
+}
+
 async fn lapsed(again: &mut Again<'_>, house: &House) {
     let mut bought = Bought::new(house, Story::Lapsed, "again-lapsed").await;
     bought.begin(&again.client).await;
@@ -265,6 +289,7 @@ async fn every_activity_done_again_by_a_workflow_that_is_set_back_leaves_the_sam
     let mut again = Again { house: &house, client, ran_twice: BTreeSet::new() };
     lapsed(&mut again, &house).await;
     delivered(&mut again, &house).await;
+    alone(&mut again, &house).await;
     renumbered(&mut again, &house).await;
     adopted(&mut again, &house).await;
     given_up(&mut again, &house).await;

@@ -40,13 +40,14 @@ fn nothing(_: &Bought<'_>) -> Aim {
     Aim { vendor: Vendor::Stripe, method: "", path: String::new(), contains: String::new() }
 }
 
-static WRITTEN: [Written; 11] = [
+static WRITTEN: [Written; 12] = [
     written("ledger.reserve", Story::Delivered, ("reservations", "INSERT"), || json!({})),
     written("ledger.renumber", Story::Renumbered, ("reservations", "UPDATE"), || json!({})),
     written("ledger.adopt_number", Story::Adopted, ("reservations", "UPDATE"), || json!({})),
-    written("ledger.step", Story::Delivered, ("order_steps", "INSERT"), || json!({"step": "clone"})),
+    written("ledger.step", Story::Delivered, ("order_steps", "INSERT"), || json!({"step": "name"})),
     written("ledger.paid", Story::Delivered, ("orders", "UPDATE"), || json!({"status": "provisioning"})),
     written("ledger.delivered", Story::Delivered, ("orders", "UPDATE"), || json!({"status": "delivered"})),
+    written("ledger.queue_letter", Story::GivenUp, ("letters", "INSERT"), || json!({"kind": "order_abandoned"})),
     written("ledger.close_order", Story::Lapsed, ("orders", "UPDATE"), || json!({"status": "lapsed"})),
     written("ledger.raise_attention", Story::GivenUp, ("attention", "INSERT"), || json!({"step": "name"})),
     written("ledger.settle_attention", Story::GivenUp, ("attention", "UPDATE"), || json!({"verdict": "abandon"})),

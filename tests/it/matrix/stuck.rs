@@ -173,11 +173,12 @@ async fn every_step_stuck_for_good_that_staff_do_by_hand_is_skipped_with_its_res
     for cell in &mut cells {
         let result = match cell.row.activity {
             "payment.read_checkout" => cell.bought.subscription.clone(),
-            "machine.clone" => {
+            at @ ("machine.clone" | "machine.build") => {
+                let vmid = if at == "machine.clone" { 175_000 } else { 175_001 };
                 let description = format!("ez-service: {}", cell.bought.service);
-                let made = json!({"vmid": 175_000, "node": "pve1", "name": "by-hand", "description": description});
+                let made = json!({"vmid": vmid, "node": "pve1", "name": "by-hand", "description": description});
                 house.proxmox().expect("a stand-in").post("/_control/vms", made).await.expect("cloned by hand");
-                "175000".to_owned()
+                vmid.to_string()
             }
             _ => String::new(),
         };

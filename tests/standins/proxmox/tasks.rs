@@ -105,7 +105,7 @@ fn task_fault(stage: &Stage, kind: &str, vmid: u32) -> Option<String> {
 }
 
 fn end(cluster: &mut Cluster, upid: &Upid, outcome: Result<(), String>, warned: bool) {
-    let Some(task) = cluster.tasks.iter_mut().find(|task| task.upid == *upid) else {
+    let Some(task) = cluster.tasks.iter_mut().rev().find(|task| task.upid == *upid) else {
         return;
     };
     let how = match outcome {
@@ -129,7 +129,7 @@ pub(super) fn now_unix_secs() -> u64 {
 fn find<'c>(ask: &Ask<'_>, cluster: &'c Cluster) -> Result<&'c Task, Refusal> {
     let name = ask.text("upid").unwrap_or_default();
     let upid = Upid::parse(name).ok_or_else(|| Refusal::failed(format!("unable to parse worker upid '{name}'")))?;
-    let found = cluster.tasks.iter().find(|task| task.upid == upid && task.upid.node == ask.node());
+    let found = cluster.tasks.iter().rev().find(|task| task.upid == upid && task.upid.node == ask.node());
     found.ok_or_else(|| Refusal::param("upid", "no such task"))
 }
 

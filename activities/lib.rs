@@ -14,6 +14,7 @@
 //!
 //! Whatever goes wrong becomes a [`fault::Fault`], which says what a workflow may do about it.
 
+pub mod call;
 mod deadline;
 pub mod fault;
 pub mod ledger;

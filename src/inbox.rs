@@ -18,6 +18,7 @@ use domain::{
 use store::{PaymentEvent, QueuedLetter, Store, StoreError};
 use temporalio_client::{Client, WorkflowIdReusePolicy, WorkflowSignalOptions, WorkflowStartOptions, errors};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 use workflows::{letter::Letter, order::Order, subscription::Subscription};
 
 /// The longest a stored row waits for a look when no notification arrives.
@@ -89,8 +90,11 @@ impl Inbox {
 
     async fn drive(&self, event: &PaymentEvent) -> Result<bool, StoreError> {
         metrics::counter!("ez_payment_events_total", "type" => event.event_type.clone()).increment(1);
-        let outcome = self.claim(event).await?;
-        tracing::info!(event = %event.id, kind = %event.event_type, ?outcome, "payment event");
+        let order = event.order.map(|order| order.to_string());
+        let workflow = event.subscription.as_ref().map(SubscriptionId::workflow_id);
+        let span = tracing::info_span!("payment event", event = event.id, kind = event.event_type, order, workflow);
+        let outcome = self.claim(event).instrument(span.clone()).await?;
+        span.in_scope(|| tracing::info!(?outcome, "payment event"));
         match outcome {
             Driven::Handled => self.store.payment_event_handled(&event.id).await?,
             Driven::Ignored => self.store.payment_event_ignored(&event.id).await?,

@@ -20,10 +20,12 @@ pub mod catalogue;
 pub mod credentials;
 mod fault;
 pub mod letters;
+pub mod operations;
 pub mod orders;
 pub mod pages;
 pub mod payment_events;
 mod readers;
+pub mod reconcile;
 pub mod reservations;
 pub mod seal;
 pub mod sessions;
@@ -35,12 +37,14 @@ pub use attention::{AttentionLine, AttentionVerdict, NewAttention, SettledAttent
 pub use catalogue::{Image, NewAddress, NewImage, NewNode, NewPlan, NewPrice, Plan, Price};
 pub use fault::StoreError;
 pub use letters::{LetterState, NewLetter, QueuedLetter};
+pub use operations::{Gauges, Pool, PoolUse, WaitingSteps, WebhookHealth};
 pub use orders::{Lease, OrderBrief, OrderPlace};
 pub use pages::{
     Dashboard, EntitlementLine, InvoiceLine, NextCharge, OrderCard, OrderPage, RefusedLetter, ServiceCard, ServicePage,
     StaffEvent, StaffOrder, StaffOverview, StaffSubscription, StepLine, TimelineLine,
 };
 pub use payment_events::{EventGatherer, NewPaymentEvent, PaymentEvent, PaymentEventListener, PutEvent};
+pub use reconcile::{LivingSubscription, StoredOrder};
 pub use reservations::{NewOrder, Place, Reserved};
 pub use seal::{KeyRing, SealFault};
 pub use sessions::SessionRows;

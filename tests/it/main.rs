@@ -16,6 +16,7 @@
 //! | `forms` | every kind of bad form, and who may see what |
 //! | `outage` | Temporal, PostgreSQL or the mail server away |
 //! | `doctor` | every fault of settings and connections has a line of its own |
+//! | `alerts` | every alert is sound, fires when it should, is about a metric that exists, and has a page |
 //! | `replay` | recorded histories still replay, and hold nothing private |
 //! | `browser` | the customer's and the staff's journey in a real browser |
 //! | `tidy` | rooms, imports, sizes, documents |
@@ -26,6 +27,7 @@
     reason = "a test that meets the unexpected shall fail, and options of a client are best left at their defaults"
 )]
 
+mod alerts;
 mod attention;
 mod browser;
 mod cluster;

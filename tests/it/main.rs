@@ -17,6 +17,9 @@
 //! | `outage` | Temporal, PostgreSQL or the mail server away |
 //! | `doctor` | every fault of settings and connections has a line of its own |
 //! | `alerts` | every alert is sound, fires when it should, is about a metric that exists, and has a page |
+//! | `doctor_faults` | everything answers and one thing is wrong: it is named, with what to do |
+//! | `traces` | one trace from the browser to the vendor; nothing personal in traces, logs and errors |
+//! | `restore` | a restored database and the orders it does not know |
 //! | `replay` | recorded histories still replay, and hold nothing private |
 //! | `browser` | the customer's and the staff's journey in a real browser |
 //! | `tidy` | rooms, imports, sizes, documents |
@@ -34,6 +37,7 @@ mod cluster;
 mod death;
 mod deploys;
 mod doctor;
+mod doctor_faults;
 mod door;
 mod forms;
 mod growth;
@@ -42,8 +46,10 @@ mod journey;
 mod matrix;
 mod outage;
 mod replay;
+mod restore;
 mod shop;
 mod tidy;
+mod traces;
 mod twice;
 mod unwind;
 mod webhook;

@@ -95,6 +95,15 @@ impl Vendor {
         self.counted(Fault::GiveUp { doing: doing.into(), reason: reason.into(), source: Some(source.into()) })
     }
 
+    /// Begins the counter of every vendor and kind at nought, so that the first error is seen as a rise.
+    pub fn announce_all() {
+        for vendor in [Self::Stripe, Self::Proxmox, Self::PowerDns, Self::Smtp, Self::Database] {
+            for kind in ["try_again", "outcome_unknown", "give_up"] {
+                metrics::counter!(ERRORS_METRIC, "vendor" => vendor.as_str(), "kind" => kind).increment(0);
+            }
+        }
+    }
+
     fn counted(self, fault: Fault) -> Fault {
         metrics::counter!(ERRORS_METRIC, "vendor" => self.as_str(), "kind" => fault.kind()).increment(1);
         fault

@@ -19,6 +19,9 @@ use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
 use crate::fault::Fault;
 
+/// The histogram of seconds from the payment of an order to its delivery.
+pub const DELIVERY_METRIC: &str = "ez_order_delivery_duration_seconds";
+
 /// Writes the ledger.
 pub struct LedgerDesk {
     /// Our own database.
@@ -83,7 +86,10 @@ impl LedgerDesk {
     /// *Idempotence*: a delivered order stays as it is.
     #[activity(definition = defs::Delivered)]
     pub async fn delivered(self: Arc<Self>, _ctx: ActivityContext, order: OrderId) -> Result<(), ActivityError> {
-        Ok(self.store.delivered(order).await.map_err(failed)?)
+        if let Some(secs) = self.store.delivered(order).await.map_err(failed)? {
+            metrics::histogram!(DELIVERY_METRIC).record(secs);
+        }
+        Ok(())
     }
 
     /// Closes an order that lapsed or was given up, and frees what it held.

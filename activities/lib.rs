@@ -15,6 +15,7 @@
 //! Whatever goes wrong becomes a [`fault::Fault`], which says what a workflow may do about it.
 
 mod beat;
+pub mod call;
 mod deadline;
 pub mod fault;
 pub mod ledger;

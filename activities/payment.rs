@@ -138,6 +138,13 @@ impl PaymentDesk {
             customer_id: &customer_id,
             price_id: &brief.stripe_price_id,
             site_url: self.site_url.trim_end_matches('/'),
+            ordered: [
+                ("plan", brief.plan_slug.clone()),
+                ("term", brief.term.to_string()),
+                ("currency", brief.money.currency.as_str().to_owned()),
+                ("hostname", brief.hostname.clone()),
+                ("image", brief.image_slug.clone()),
+            ],
         };
         let opened = self.stripe.open_checkout(&asked, attempt).await?;
         self.store.record_checkout(order, &opened.session, &opened.url).await?;

@@ -50,6 +50,8 @@ pub(crate) struct TemporalConfig {
     pub(crate) task_queue: String,
     /// Temporal UI, for links on staff pages.
     pub(crate) ui: Url,
+    /// Its own databases, for backups; none when they are not ours to take.
+    pub(crate) databases: Vec<Secret>,
 }
 
 /// Where and how Stripe is reached.
@@ -98,6 +100,18 @@ pub(crate) struct MailConfig {
     pub(crate) staff: String,
 }
 
+/// Where metrics, traces and errors go; nowhere when not given.
+pub(crate) struct ObserveConfig {
+    /// Where metrics are served.
+    pub(crate) metrics_listen: Option<SocketAddr>,
+    /// Where `ez work` serves the Temporal SDK's own metrics.
+    pub(crate) temporal_metrics_listen: Option<SocketAddr>,
+    /// Where traces are sent by OTLP over HTTP.
+    pub(crate) otlp_endpoint: Option<Url>,
+    /// Where errors are sent by Sentry's protocol.
+    pub(crate) sentry_dsn: Option<Secret>,
+}
+
 /// Everything the portal is told from outside.
 pub(crate) struct Config {
     /// Whether mistakes are harmless.
@@ -106,8 +120,8 @@ pub(crate) struct Config {
     pub(crate) site: Url,
     /// Where `ez serve` listens.
     pub(crate) web_listen: SocketAddr,
-    /// Where metrics are served, if anywhere.
-    pub(crate) metrics_listen: Option<SocketAddr>,
+    /// What operators see, and where it goes.
+    pub(crate) observe: ObserveConfig,
     /// Seals SSH keys and one-time credentials, and signs links in letters.
     pub(crate) secret_key: Secret,
     /// PostgreSQL.
@@ -199,7 +213,7 @@ impl Reader<'_> {
     fn config(&mut self) -> Option<Config> {
         // Every setting is read before any `?`, so that all faults are found in one go.
         let (environment, site) = (self.parsed("EZ_ENVIRONMENT"), self.parsed("SITE_URL"));
-        let (web_listen, metrics_listen) = (self.parsed("EZ_WEB_LISTEN"), self.optional("EZ_METRICS_LISTEN"));
+        let (web_listen, observe) = (self.parsed("EZ_WEB_LISTEN"), self.observe());
         let (secret_key, database_url) = (self.secret_key(), self.secret("DATABASE_URL"));
         let database_pool_size = self.parsed("EZ_DATABASE_POOL_SIZE");
         let (temporal, stripe) = (self.temporal(), self.stripe());
@@ -208,7 +222,7 @@ impl Reader<'_> {
             environment: environment?,
             site: site?,
             web_listen: web_listen?,
-            metrics_listen,
+            observe,
             secret_key: secret_key?,
             database_url: database_url?,
             database_pool_size: database_pool_size?,
@@ -221,10 +235,21 @@ impl Reader<'_> {
         })
     }
 
+    fn observe(&mut self) -> ObserveConfig {
+        ObserveConfig {
+            metrics_listen: self.optional("EZ_METRICS_LISTEN"),
+            temporal_metrics_listen: self.optional("EZ_TEMPORAL_METRICS_LISTEN"),
+            otlp_endpoint: self.optional("OTEL_EXPORTER_OTLP_ENDPOINT"),
+            sentry_dsn: self.optional::<String>("SENTRY_DSN").map(|dsn| Secret(Zeroizing::new(dsn))),
+        }
+    }
+
     fn temporal(&mut self) -> Option<TemporalConfig> {
         let (address, ui) = (self.parsed("TEMPORAL_ADDRESS"), self.parsed("EZ_TEMPORAL_UI_URL"));
         let (namespace, task_queue) = (self.text("TEMPORAL_NAMESPACE"), self.text("EZ_TEMPORAL_TASK_QUEUE"));
-        Some(TemporalConfig { address: address?, namespace: namespace?, task_queue: task_queue?, ui: ui? })
+        let given = self.optional::<String>("EZ_TEMPORAL_DATABASE_URL").unwrap_or_default();
+        let databases = list(&given).map(|url| Secret(Zeroizing::new(url.to_owned()))).collect();
+        Some(TemporalConfig { address: address?, namespace: namespace?, task_queue: task_queue?, ui: ui?, databases })
     }
 
     fn stripe(&mut self) -> Option<StripeConfig> {

@@ -1,4 +1,4 @@
-//! `ez doctor`: every setting and every connection, one line each.
+//! `ez doctor`: every setting and every connection, one line each, and for each fault what to do about it.
 use std::{
     fmt::Display,
     io::{self, Write},
@@ -6,26 +6,58 @@ use std::{
     time::Duration,
 };
 
-use temporalio_client::WorkflowCountOptions;
+use activities::machine::proxmox::Needs;
+use anyhow::bail;
+use store::Store;
 
 use crate::{config::Config, wiring};
+
+mod clock;
+mod temporal;
 
 /// No check may take longer.
 const CHECK_LIMIT: Duration = Duration::from_secs(20);
 
+/// What is checked, in order, and what to do where it is not well.
+const DATABASE: Topic = ("database", "start PostgreSQL, compare DATABASE_URL, then run `ez migrate`");
+const TEMPORAL: Topic = ("temporal", "start Temporal and compare TEMPORAL_ADDRESS and TEMPORAL_NAMESPACE");
+const STRIPE: Topic = ("stripe", "compare STRIPE_SECRET_KEY with the key in Stripe's dashboard, Developers, API keys");
+const WEBHOOKS: Topic = (
+    "webhooks",
+    "copy the signing secret of the endpoint <SITE_URL>/webhooks/stripe/ from Stripe's dashboard into STRIPE_WEBHOOK_SECRET \
+     and restart `ez serve`",
+);
+const PROXMOX: Topic = (
+    "proxmox",
+    "compare PROXMOX_URL, PROXMOX_TOKEN_ID and PROXMOX_TOKEN_SECRET; give the token its rights under Datacenter, Permissions; \
+     make missing templates; free or add storage",
+);
+const DNS: Topic = (
+    "dns",
+    "start PowerDNS with its API on, compare EZ_DNS_URL and EZ_DNS_API_KEY, and create missing zones with `pdnsutil create-zone`",
+);
+const MAIL: Topic = ("mail", "start the mail server, compare EZ_SMTP_URL, and let this machine relay through it");
+const CLOCK: Topic =
+    ("clock", "let this machine keep its time by NTP (`timedatectl set-ntp true`), or the other one its own");
+
+/// A connection, and what to do where it is not well.
+type Topic = (&'static str, &'static str);
+
 /// Checks everything and says so on standard output. The exit code is 1 on any fault.
 pub(crate) async fn run(config: &Config) -> ExitCode {
     let mut report = Report { sound: true };
-    report.line("settings", Ok::<_, String>("complete"));
-    report.line("database", limited(database(config)).await);
-    report.line("temporal", limited(temporal(config)).await);
-    report.line("stripe", limited(stripe(config)).await);
+    well("settings", &"complete");
+    report.line(DATABASE, limited(database(config)).await);
+    report.line(TEMPORAL, limited(temporal::check(config)).await);
+    report.line(STRIPE, limited(stripe(config)).await);
+    report.line(WEBHOOKS, limited(webhooks(config)).await);
     match limited(proxmox(config)).await {
-        Ok(found) => found.into_iter().for_each(|line| report.line("proxmox", Ok::<_, String>(line))),
-        Err(fault) => report.line("proxmox", Err::<String, _>(fault)),
+        Ok(found) => found.iter().for_each(|line| well(PROXMOX.0, line)),
+        Err(fault) => report.line(PROXMOX, Err::<String, _>(fault)),
     }
-    report.line("dns", limited(dns(config)).await);
-    report.line("mail", limited(mail(config)).await);
+    report.line(DNS, limited(dns(config)).await);
+    report.line(MAIL, limited(mail(config)).await);
+    report.line(CLOCK, limited(clock::check(config)).await);
     if report.sound { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
@@ -34,16 +66,19 @@ struct Report {
 }
 
 impl Report {
-    fn line(&mut self, topic: &str, result: Result<impl Display, impl Display>) {
-        let (mark, words) = match result {
-            Ok(words) => ("ok   ", words.to_string()),
+    fn line(&mut self, (topic, advice): Topic, result: Result<impl Display, impl Display>) {
+        match result {
+            Ok(words) => well(topic, &words),
             Err(words) => {
                 self.sound = false;
-                ("FAULT", words.to_string())
+                let _ = writeln!(io::stdout(), "FAULT {topic:<9} {words}\n                what to do: {advice}");
             }
-        };
-        let _ = writeln!(io::stdout(), "{mark} {topic:<9} {words}");
+        }
     }
+}
+
+fn well(topic: &str, words: &impl Display) {
+    let _ = writeln!(io::stdout(), "ok    {topic:<9} {words}");
 }
 
 async fn limited<T>(check: impl Future<Output = anyhow::Result<T>>) -> Result<T, String> {
@@ -56,23 +91,38 @@ async fn limited<T>(check: impl Future<Output = anyhow::Result<T>>) -> Result<T,
 async fn database(config: &Config) -> anyhow::Result<String> {
     let store = wiring::store(config)?;
     store.ping().await?;
+    if !store.is_migrated().await? {
+        bail!("its tables are older than this program");
+    }
     let plans = store.plans().await?;
     Ok(format!("answers; {} plan(s) on sale", plans.len()))
-}
-
-async fn temporal(config: &Config) -> anyhow::Result<String> {
-    let client = wiring::temporal(&config.temporal).await?;
-    let open = client.count_workflows("ExecutionStatus = 'Running'", WorkflowCountOptions::default()).await?;
-    Ok(format!("answers; {} workflow(s) running in namespace {}", open.count(), config.temporal.namespace))
 }
 
 async fn stripe(config: &Config) -> anyhow::Result<String> {
     wiring::stripe(config)?.check().await.map_err(|fault| anyhow::anyhow!(fault.words()))
 }
 
+/// Nobody can ask Stripe whether our secret is the endpoint's; but we know which webhooks fitted.
+async fn webhooks(config: &Config) -> anyhow::Result<String> {
+    let health = wiring::store(config)?.webhook_health().await?;
+    match (health.verified_at, health.refused_at) {
+        (None, None) => Ok("none has come yet; send a test event from Stripe's dashboard".to_owned()),
+        (None, Some(refused)) => bail!("webhooks come, the last at {refused}, but no signature has ever fitted"),
+        (Some(verified), Some(refused)) if refused > verified => {
+            bail!("no signature has fitted since {verified}, and at {refused} one did not")
+        }
+        (Some(verified), _) => Ok(format!("the last signature that fitted came at {verified}")),
+    }
+}
+
 async fn proxmox(config: &Config) -> anyhow::Result<Vec<String>> {
-    let templates = wiring::store(config)?.templates().await?;
-    Ok(wiring::proxmox(config)?.check(&templates).await?)
+    let needs = needs(&wiring::store(config)?).await?;
+    Ok(wiring::proxmox(config)?.check(&needs).await?)
+}
+
+async fn needs(store: &Store) -> anyhow::Result<Needs> {
+    let disk_gib = store.plans().await?.iter().map(|plan| plan.size.disk_gib).max().unwrap_or_default();
+    Ok(Needs { templates: store.templates().await?, storages: store.storages().await?, disk_gib })
 }
 
 async fn dns(config: &Config) -> anyhow::Result<String> {

@@ -23,6 +23,7 @@ use store::{DueEvent, QueuedLetter, Store, StoreError};
 use temporalio_client::{Client, WorkflowIdReusePolicy, WorkflowSignalOptions, WorkflowStartOptions, errors};
 use temporalio_common::search_attributes::{SearchAttributeKey, SearchAttributes};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 use workflows::{letter::Letter, order::Order, subscription::Subscription};
 
 /// The longest a stored row waits for a look when no notification arrives.
@@ -47,6 +48,16 @@ enum Aim {
     Nobody,
     /// It should be for somebody, and nobody knows for whom.
     Unknown(&'static str),
+}
+
+impl Aim {
+    fn workflow_id(&self) -> Option<String> {
+        match self {
+            Self::Order(order) => Some(order.workflow_id()),
+            Self::Subscription(id) => Some(id.workflow_id()),
+            Self::Settled | Self::Nobody | Self::Unknown(_) => None,
+        }
+    }
 }
 
 /// What became of an event.
@@ -119,7 +130,10 @@ impl Inbox {
             by_aim.entry(aim(&event)).or_default().push(event);
         }
         let driven: Vec<_> = stream::iter(by_aim)
-            .map(|(aim, events)| async move { self.drive(&aim, &events).await.map(|how| (events, how)) })
+            .map(|(aim, events)| async move {
+                let span = tracing::info_span!("payment events", workflow = aim.workflow_id());
+                self.drive(&aim, &events).instrument(span).await.map(|how| (events, how))
+            })
             .buffer_unordered(TOLD_AT_ONCE)
             .collect()
             .await;
@@ -148,7 +162,9 @@ impl Inbox {
         handled: &mut Vec<String>,
         ignored: &mut Vec<String>,
     ) -> Result<(), StoreError> {
-        tracing::info!(event = %event.id, kind = %event.event_type, outcome = ?how, "payment event");
+        let order = event.order.map(|order| order.to_string());
+        let workflow = aim(&event).workflow_id();
+        tracing::info!(event = event.id, kind = event.event_type, order, workflow, outcome = ?how, "payment event");
         metrics::counter!("ez_payment_events_total", "type" => event.event_type).increment(1);
         match how {
             Driven::Handled => handled.push(event.id),

@@ -13,16 +13,19 @@ use std::{
 use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
 use config::Config;
-use metrics_exporter_prometheus::PrometheusBuilder;
+use telemetry::Telemetry;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
 
+mod backup;
 mod config;
 mod doctor;
+mod gauges;
 mod inbox;
+mod reconcile;
 mod seed;
 mod settings;
+mod telemetry;
 mod web;
 mod wiring;
 mod worker;
@@ -49,6 +52,25 @@ enum Command {
     },
     /// Check every setting and every connection; exit 1 on any fault.
     Doctor,
+    /// Take the portal's database and Temporal's into a new folder.
+    Backup {
+        /// The folder; it must not be there yet.
+        folder: PathBuf,
+    },
+    /// Put back what a backup holds; nothing of ours and no Temporal may be running.
+    Restore {
+        /// The backup's folder.
+        folder: PathBuf,
+        /// Whether what is in the databases now may be lost.
+        #[arg(long)]
+        overwrite: bool,
+    },
+    /// After a restore: let everything that was acknowledged go on. May be run any number of times.
+    Reconcile {
+        /// How far back to look: longer than the older of the two databases.
+        #[arg(long, default_value_t = 48)]
+        hours: u64,
+    },
     /// Manage users.
     #[command(subcommand)]
     User(UserCommand),
@@ -95,13 +117,16 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Err(faults) => bail!("{faults}"),
     };
     match command {
-        Command::Serve => serve(&config).await?,
-        Command::Work => work(&config).await?,
+        Command::Serve => Box::pin(serve(&config)).await?,
+        Command::Work => Box::pin(work(&config)).await?,
         Command::Migrate => wiring::store(&config)?.migrate().await?,
         Command::Seed { catalogue } => {
             seed::run(&catalogue, &wiring::store(&config)?, &wiring::stripe(&config)?).await?;
         }
-        Command::Doctor => return Ok(doctor::run(&config).await),
+        Command::Doctor => return Ok(Box::pin(doctor::run(&config)).await),
+        Command::Backup { folder } => Box::pin(backup::take(&config, &folder)).await?,
+        Command::Restore { folder, overwrite } => Box::pin(backup::restore(&config, &folder, overwrite)).await?,
+        Command::Reconcile { hours } => Box::pin(reconcile::run(&config, hours)).await?,
         Command::User(UserCommand::Create { email, name, staff: _ }) => create_staff(&config, email, name).await?,
         Command::Configuration => {}
     }
@@ -109,31 +134,44 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
 }
 
 async fn serve(config: &Config) -> anyhow::Result<()> {
-    let stop = prepare(config)?;
+    let telemetry = Telemetry::start(config, "serve")?;
+    let stop = told_to_stop()?;
     let portal = Arc::new(wiring::portal(config)?);
+    tokio::spawn(gauges::watch_pool(portal.store.clone(), stop.clone()));
     let listener = tokio::net::TcpListener::bind(config.web_listen)
         .await
         .with_context(|| format!("listening on {}", config.web_listen))?;
     tracing::info!(address = %config.web_listen, site = %config.site, "serving");
     let routes = web::routes(portal).into_make_service_with_connect_info::<SocketAddr>();
     axum::serve(listener, routes).with_graceful_shutdown(stop.cancelled_owned()).await?;
+    telemetry.end().await;
     Ok(())
 }
 
 async fn work(config: &Config) -> anyhow::Result<()> {
-    let stop = prepare(config)?;
+    let telemetry = Telemetry::start(config, "work")?;
+    let stop = told_to_stop()?;
     let Some(temporal) = wiring::patient_temporal(&config.temporal, &stop).await else {
         return Ok(());
     };
     let task_queue = config.temporal.task_queue.clone();
-    let inbox = inbox::Inbox { store: wiring::store(config)?, temporal: temporal.clone(), task_queue };
+    let store = wiring::store(config)?;
+    let watch = gauges::Watch {
+        store: store.clone(),
+        temporal: temporal.clone(),
+        namespace: config.temporal.namespace.clone(),
+        task_queue: task_queue.clone(),
+    };
+    let inbox = inbox::Inbox { store, temporal: temporal.clone(), task_queue };
     let hands = wiring::hands(config)?;
     let work = async {
-        let worked = worker::run(temporal, &config.temporal.task_queue, hands, stop.clone()).await;
+        let metrics = config.observe.temporal_metrics_listen;
+        let worked = worker::run(temporal, &config.temporal.task_queue, hands, metrics, stop.clone()).await;
         stop.cancel();
         worked
     };
-    let ((), worked) = tokio::join!(inbox.run(stop.clone()), work);
+    let ((), (), worked) = tokio::join!(inbox.run(stop.clone()), Box::pin(watch.run(stop.clone())), work);
+    telemetry.end().await;
     worked
 }
 
@@ -145,13 +183,8 @@ async fn create_staff(config: &Config, email: String, name: String) -> anyhow::R
     Ok(())
 }
 
-/// Starts logs and metrics, and gives what is cancelled when the process is told to stop.
-fn prepare(config: &Config) -> anyhow::Result<CancellationToken> {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,temporalio=warn"));
-    tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(io::stderr).init();
-    if let Some(address) = config.metrics_listen {
-        PrometheusBuilder::new().with_http_listener(address).install().context("serving metrics")?;
-    }
+/// What is cancelled when the process is told to stop.
+fn told_to_stop() -> anyhow::Result<CancellationToken> {
     let stop = CancellationToken::new();
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let told = stop.clone();

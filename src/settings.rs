@@ -41,6 +41,21 @@ pub(crate) const SETTINGS: &[Setting] = &[
     needed("SITE_URL", "the address customers see, such as https://portal.example.com"),
     plain("EZ_WEB_LISTEN", "127.0.0.1:8000", "where `ez serve` listens"),
     optional("EZ_METRICS_LISTEN", "where Prometheus metrics are served at /metrics; off when not given"),
+    optional(
+        "EZ_TEMPORAL_METRICS_LISTEN",
+        "where `ez work` serves the Temporal SDK's own metrics at /metrics; off when not given",
+    ),
+    optional(
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "where traces go by OTLP over HTTP, such as http://127.0.0.1:4318; off when not given",
+    ),
+    Setting {
+        name: "SENTRY_DSN",
+        default: None,
+        secret: true,
+        optional: true,
+        help: "where errors go by Sentry's protocol; off when not given",
+    },
     secret(
         "EZ_SECRET_KEY",
         "base64 of 32 random bytes; seals SSH keys and one-time passwords, and signs links in letters",
@@ -48,6 +63,13 @@ pub(crate) const SETTINGS: &[Setting] = &[
     secret("DATABASE_URL", "PostgreSQL, such as postgres://ez@localhost/ez"),
     plain("EZ_DATABASE_POOL_SIZE", "10", "connections to PostgreSQL for each process"),
     plain("TEMPORAL_ADDRESS", "http://127.0.0.1:7233", "Temporal's gRPC address"),
+    Setting {
+        name: "EZ_TEMPORAL_DATABASE_URL",
+        default: None,
+        secret: true,
+        optional: true,
+        help: "Temporal's own databases for `ez backup`, separated by commas: postgres://… or sqlite:///file; off when not given",
+    },
     plain("TEMPORAL_NAMESPACE", "default", "Temporal namespace"),
     plain("EZ_TEMPORAL_TASK_QUEUE", "ez", "the task queue that `ez work` serves"),
     plain("EZ_TEMPORAL_UI_URL", "http://127.0.0.1:8233", "Temporal UI, for links on staff pages"),

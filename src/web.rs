@@ -33,6 +33,7 @@ mod fields;
 mod headers;
 mod health;
 mod home;
+mod measure;
 mod orders;
 mod page;
 pub(crate) mod password;

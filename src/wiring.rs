@@ -10,11 +10,12 @@ use activities::{
 };
 use anyhow::Context;
 use store::{KeyRing, Store};
-use temporalio_client::{Client, ClientOptions, ConnectionOptions};
+use temporalio_client::{Client, ConnectionOptions};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::{Config, TemporalConfig},
+    telemetry,
     web::{Portal, WebSettings},
 };
 
@@ -110,7 +111,7 @@ pub(crate) fn portal(config: &Config) -> anyhow::Result<Portal> {
 pub(crate) async fn temporal(config: &TemporalConfig) -> anyhow::Result<Client> {
     let identity = format!("ez@{}", std::process::id());
     let connection = ConnectionOptions::new(config.address.clone()).identity(identity).build();
-    let client = Client::connect(connection, ClientOptions::new(config.namespace.clone()).build())
+    let client = Client::connect(connection, telemetry::client_options(&config.namespace))
         .await
         .with_context(|| format!("connecting to Temporal at {}", config.address))?;
     Ok(client)

@@ -1,8 +1,11 @@
 //! `ez work`: lends its hands to Temporal until it is told to stop.
-use std::{thread, time::Duration};
+use std::{net::SocketAddr, sync::Arc, thread, time::Duration};
 
 use anyhow::{Context, anyhow};
 use temporalio_client::Client;
+use temporalio_common::telemetry::{
+    PrometheusExporterOptions, TelemetryOptions, metrics::CoreMeter, start_prometheus_metric_exporter,
+};
 use temporalio_sdk::{
     Runtime, Worker, WorkerOptions,
     runtime::{
@@ -13,7 +16,7 @@ use temporalio_sdk::{
 use tokio_util::sync::CancellationToken;
 use workflows::{letter::Letter, order::Order, subscription::Subscription};
 
-use crate::wiring::Hands;
+use crate::{telemetry::activity::Spans, wiring::Hands};
 
 /// How long running activities may go on after the stop was asked for.
 const GRACE: Duration = Duration::from_secs(10);
@@ -33,8 +36,14 @@ const ACTIVITIES: usize = 500;
 /// Registers every workflow and activity, and runs until `stop`.
 ///
 /// *Errors*: the worker could not be made, or ended by itself.
-pub(crate) async fn run(client: Client, task_queue: &str, hands: Hands, stop: CancellationToken) -> anyhow::Result<()> {
-    let runtime = Runtime::from_current_tokio(RuntimeOptions::default()).context("making the Temporal runtime")?;
+pub(crate) async fn run(
+    client: Client,
+    task_queue: &str,
+    hands: Hands,
+    metrics: Option<SocketAddr>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let runtime = runtime(metrics)?;
     let options = WorkerOptions::new(task_queue)
         .register_workflow::<Order>()?
         .register_workflow::<Subscription>()?
@@ -44,6 +53,7 @@ pub(crate) async fn run(client: Client, task_queue: &str, hands: Hands, stop: Ca
         .register_activities(hands.machine)
         .register_activities(hands.name)
         .register_activities(hands.mail)
+        .activity_inbound_interceptor(Spans)
         .graceful_shutdown_period(GRACE)
         .sticky_queue_schedule_to_start_timeout(STICKY_WAIT)
         .max_heartbeat_throttle_interval(HEARTBEAT_PACE)
@@ -81,4 +91,23 @@ pub(crate) async fn run(client: Client, task_queue: &str, hands: Hands, stop: Ca
     };
     let _ = thread.join();
     result.context("the worker's thread ended without a word")?
+}
+
+/// The SDK's runtime on ours, with its own metrics where they are wanted.
+fn runtime(metrics: Option<SocketAddr>) -> anyhow::Result<Runtime> {
+    let options = match metrics {
+        Some(address) => {
+            let exporter = PrometheusExporterOptions::builder()
+                .socket_addr(address)
+                .counters_total_suffix(true)
+                .unit_suffix(true)
+                .use_seconds_for_durations(true)
+                .build();
+            let served = start_prometheus_metric_exporter(exporter).context("serving Temporal's metrics")?;
+            let telemetry = TelemetryOptions::builder().metrics(served.meter as Arc<dyn CoreMeter>).build();
+            RuntimeOptions::builder().telemetry_options(telemetry).build().map_err(|fault| anyhow!(fault))?
+        }
+        None => RuntimeOptions::default(),
+    };
+    Runtime::from_current_tokio(options).context("making the Temporal runtime")
 }

@@ -28,15 +28,18 @@ mod client;
 mod clone;
 mod destroy;
 mod error;
+mod found;
 mod look;
 mod power;
 mod setup;
 mod stamp;
 mod tasks;
 
+pub use check::Needs;
 pub use client::SettingsFault;
 pub use clone::CloneJob;
 pub use error::{Call, ProxmoxError};
+pub use found::FoundMachine;
 pub use setup::{Access, Interface, Setup};
 
 /// Which machine, and whose it must be. Nothing is done to a machine before its stamp was read and matched.

@@ -12,7 +12,10 @@ use lettre::{
 use tokio::time::timeout;
 
 use super::letter::Written;
-use crate::fault::{Fault, Vendor, redacted};
+use crate::{
+    call::{Kind, timed},
+    fault::{Fault, Vendor, redacted},
+};
 
 /// Each answer of the server takes at most this long.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
@@ -90,11 +93,14 @@ impl SmtpApi {
     /// *Idempotence*: none here; the same letter is sent under the same Message-ID, by which mail programs see the double.
     pub(super) async fn send(&self, to: &Mailbox, id: &str, written: Written) -> Result<(), SmtpError> {
         let message = message(&self.from, to, id, written).map_err(|error| SmtpError::Unwritable(error.to_string()))?;
-        match timeout(LETTER_LIMIT, self.transport.send(message)).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(meaning(&error)),
-            Err(late) => Err(SmtpError::Unheard(late.to_string())),
-        }
+        timed(Vendor::Smtp, Kind::Write, async {
+            match timeout(LETTER_LIMIT, self.transport.send(message)).await {
+                Ok(Ok(_)) => Ok(()),
+                Ok(Err(error)) => Err(meaning(&error)),
+                Err(late) => Err(SmtpError::Unheard(late.to_string())),
+            }
+        })
+        .await
     }
 
     /// Asks whether the server greets us, and gives a line about it.

@@ -15,7 +15,10 @@ use reqwest::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use url::Url;
 
-use crate::fault::{Fault, Vendor};
+use crate::{
+    call::{Kind, timed, trace_headers},
+    fault::{Fault, Vendor},
+};
 
 const CALL_LIMIT: Duration = Duration::from_secs(4);
 const ANSWER_LIMIT_BYTES: usize = 16 << 20;
@@ -230,7 +233,7 @@ impl PowerDnsApi {
 
     async fn change(&self, zone: &Zone, change: Change) -> Result<(), PowerDnsError> {
         let request = self.request(Method::PATCH, &format!("zones/{}", zone.id));
-        let (status, text) = self.send(request.json(&Changes { rrsets: vec![change] })).await?;
+        let (status, text) = self.send(Kind::Write, request.json(&Changes { rrsets: vec![change] })).await?;
         // Any other success is not the name server's: a page of something before it, say.
         if (status, text.is_empty()) == (StatusCode::NO_CONTENT, true) {
             return Ok(());
@@ -245,22 +248,26 @@ impl PowerDnsApi {
     }
 
     async fn read<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, PowerDnsError> {
-        serde_json::from_slice(&self.send(request).await?.1).map_err(PowerDnsError::Unreadable)
+        serde_json::from_slice(&self.send(Kind::Read, request).await?.1).map_err(PowerDnsError::Unreadable)
     }
 
-    async fn send(&self, request: RequestBuilder) -> Result<(StatusCode, Vec<u8>), PowerDnsError> {
-        let answer = request.send().await.map_err(lost)?;
-        let status = answer.status();
-        let text = body(answer).await?;
-        if status.is_success() {
-            return Ok((status, text));
-        }
-        // Some refusals are JSON with an `error`, some plain text.
-        let parsed: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
-        let message = parsed["error"].as_str().map_or_else(|| String::from_utf8_lossy(&text), Into::into);
-        let message = message.trim().chars().take(MESSAGE_LIMIT).collect();
-        Err(PowerDnsError::Refused { status: status.as_u16(), message })
+    async fn send(&self, kind: Kind, request: RequestBuilder) -> Result<(StatusCode, Vec<u8>), PowerDnsError> {
+        timed(Vendor::PowerDns, kind, answered(request)).await
     }
+}
+
+async fn answered(request: RequestBuilder) -> Result<(StatusCode, Vec<u8>), PowerDnsError> {
+    let answer = request.headers(trace_headers()).send().await.map_err(lost)?;
+    let status = answer.status();
+    let text = body(answer).await?;
+    if status.is_success() {
+        return Ok((status, text));
+    }
+    // Some refusals are JSON with an `error`, some plain text.
+    let parsed: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
+    let message = parsed["error"].as_str().map_or_else(|| String::from_utf8_lossy(&text), Into::into);
+    let message = message.trim().chars().take(MESSAGE_LIMIT).collect();
+    Err(PowerDnsError::Refused { status: status.as_u16(), message })
 }
 
 async fn body(mut answer: Response) -> Result<Vec<u8>, PowerDnsError> {

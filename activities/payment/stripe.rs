@@ -8,11 +8,15 @@ use std::{fmt, future::Future, time::Duration};
 use stripe::{Client, ClientBuilder, IdempotencyKey, RequestStrategy, StripeError};
 use stripe_product::price::ListPrice;
 
-use crate::fault::{Fault, Vendor};
+use crate::{
+    call::{Kind, timed},
+    fault::{Fault, Vendor},
+};
 
 pub mod catalogue;
 pub mod checkout;
 pub mod customer;
+pub mod found;
 mod invoice;
 mod refund;
 pub mod subscription;
@@ -167,12 +171,12 @@ fn unusable(error: StripeError) -> String {
 
 /// Reads; `doing` says what for, in words for staff.
 async fn read<T>(doing: &str, call: impl Future<Output = Result<T, StripeError>>) -> Result<T, Fault> {
-    call.await.map_err(|error| Denial::from(error).on_read(doing))
+    timed(Vendor::Stripe, Kind::Read, Box::pin(call)).await.map_err(|error| Denial::from(error).on_read(doing))
 }
 
 /// Writes; `doing` says what, in words for staff.
 async fn write<T>(doing: &str, call: impl Future<Output = Result<T, StripeError>>) -> Result<T, Fault> {
-    call.await.map_err(|error| Denial::from(error).on_write(doing))
+    timed(Vendor::Stripe, Kind::Write, Box::pin(call)).await.map_err(|error| Denial::from(error).on_write(doing))
 }
 
 /// The strategy of a write: once, under this key.

@@ -21,10 +21,12 @@ pub mod credentials;
 mod fault;
 pub mod inbox;
 pub mod letters;
+pub mod operations;
 pub mod orders;
 pub mod pages;
 pub mod payment_events;
 mod readers;
+pub mod reconcile;
 pub mod reservations;
 pub mod seal;
 pub mod sessions;
@@ -37,12 +39,14 @@ pub use catalogue::{Image, NewAddress, NewImage, NewNode, NewPlan, NewPrice, Pla
 pub use fault::StoreError;
 pub use inbox::DueEvent;
 pub use letters::{LetterState, NewLetter, QueuedLetter};
+pub use operations::{Gauges, Pool, PoolUse, WaitingSteps, WebhookHealth};
 pub use orders::{Lease, OrderBrief, OrderPlace};
 pub use pages::{
     Dashboard, EntitlementLine, InvoiceLine, NextCharge, OrderCard, OrderPage, RefusedLetter, ServiceCard, ServicePage,
     StaffEvent, StaffOrder, StaffOverview, StaffSubscription, StepLine, TimelineLine,
 };
 pub use payment_events::{EventGatherer, NewPaymentEvent, PaymentEventListener, PutEvent};
+pub use reconcile::{LivingSubscription, StoredOrder};
 pub use reservations::{NewOrder, Place, Reserved};
 pub use seal::{KeyRing, SealFault};
 pub use sessions::SessionRows;

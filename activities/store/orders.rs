@@ -139,22 +139,23 @@ impl Store {
     }
 
     /// Notes that an order is delivered: its service runs, every step that was running is done, and the letter that says
-    /// so waits to be sent.
+    /// so waits to be sent. Gives the seconds since it was paid; nothing when it was noted before.
     ///
     /// *Errors*: [`StoreError::Conflict`] (`order_closed`) when the order is not being built.
-    pub async fn delivered(&self, order: OrderId) -> Result<(), StoreError> {
+    pub async fn delivered(&self, order: OrderId) -> Result<Option<f64>, StoreError> {
         let mut tx = self.begin().await?;
         match lock(&mut tx, order).await?.status {
             OrderStatus::Provisioning => {}
-            OrderStatus::Delivered => return Ok(()),
+            OrderStatus::Delivered => return Ok(None),
             _ => return Err(StoreError::conflict("order_closed")),
         }
-        sqlx::query!(
-            "update orders set status = $2, delivered_at = now() where id = $1",
+        let taken_secs = sqlx::query_scalar!(
+            r#"update orders set status = $2, delivered_at = now() where id = $1
+               returning extract(epoch from now() - coalesce(paid_at, now()))::float8 as "secs!""#,
             order.0,
             OrderStatus::Delivered.as_str(),
         )
-        .execute(&mut *tx)
+        .fetch_one(&mut *tx)
         .await
         .doing("noting a delivery")?;
         let started = sqlx::query!(
@@ -170,7 +171,8 @@ impl Store {
         steps::finish(&mut tx, order, Step::Notify).await?;
         letters::announce_delivery(&mut tx, order).await?;
         timeline::of_order(&mut tx, order, "order", "delivered", "Your server is ready.").await?;
-        tx.commit().await.doing("noting a delivery")
+        tx.commit().await.doing("noting a delivery")?;
+        Ok(Some(taken_secs))
     }
 
     /// Keeps the Checkout Session of an order and the address of its page, and notes that its payment is waited for. The

@@ -9,8 +9,8 @@ use contract::{
     search,
 };
 use temporalio_client::{
-    Client, ClientOptions, ConnectionOptions, Url, WorkflowExecuteUpdateOptions, WorkflowIdConflictPolicy,
-    WorkflowIdReusePolicy, WorkflowUpdateWithStartOptions,
+    Client, ConnectionOptions, Url, WorkflowExecuteUpdateOptions, WorkflowIdConflictPolicy, WorkflowIdReusePolicy,
+    WorkflowUpdateWithStartOptions,
     errors::{WorkflowStartError, WorkflowUpdateError, WorkflowUpdateWithStartError},
     tonic::{Code, Request, Status},
 };
@@ -21,6 +21,9 @@ use temporalio_common::{
     search_attributes::{SearchAttributeKey, SearchAttributes},
 };
 use tokio::sync::Mutex;
+use tracing::Instrument;
+
+use crate::telemetry::client_options;
 
 /// How long a page waits for Temporal.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -125,7 +128,7 @@ impl Engine {
         }
         let connection =
             ConnectionOptions::new(self.address.clone()).identity("ez serve").connect_timeout(CONNECT_TIMEOUT).build();
-        let options = ClientOptions::new(self.namespace.clone()).build();
+        let options = client_options(&self.namespace);
         let client = tokio::time::timeout(PATIENCE, Client::connect(connection, options))
             .await
             .map_err(|late| away("connecting", late))?
@@ -176,7 +179,8 @@ impl Engine {
             ACCOUNT.value_set(input.account.to_string()),
             NEEDS_ATTENTION.value_set(false),
         ]);
-        let id = input.order.workflow_id();
+        let (order, id) = (input.order, input.order.workflow_id());
+        let span = tracing::info_span!("opening a checkout", %order, workflow = id);
         let options = WorkflowUpdateWithStartOptions::new(&self.task_queue, id, WorkflowIdConflictPolicy::UseExisting)
             .id_reuse_policy(WorkflowIdReusePolicy::RejectDuplicate)
             .search_attributes(attributes)
@@ -186,8 +190,10 @@ impl Engine {
         self.within("opening a checkout", CHECKOUT_PATIENCE, async {
             let asked =
                 client.execute_update_with_start_workflow(OrderWorkflow, input.clone(), Checkout, input, options).await;
+            tracing::info!(answered = asked.is_ok(), "a checkout was asked for");
             asked.or_else(checkout_refusal)
         })
+        .instrument(span)
         .await
     }
 

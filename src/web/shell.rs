@@ -18,8 +18,10 @@ use tower_http::{
     trace::TraceLayer,
 };
 use tower_sessions::{Expiry, SessionManagerLayer, cookie::SameSite};
+use tracing::field::Empty;
 
-use super::{Portal, headers, page};
+use super::{Portal, headers, measure::measure, page};
+use crate::telemetry::note_trace;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// How long a handler may take. A stream of events only has to begin within it.
@@ -58,6 +60,7 @@ pub(crate) fn around(
         .layer(middleware::from_fn(dress_bare_errors))
         .layer(CompressionLayer::new().gzip(true).quality(CompressionLevel::Fastest))
         .layer(middleware::from_fn_with_state(headers::Fixed::of(&portal.settings), headers::add))
+        .layer(middleware::from_fn(measure))
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))
         .layer(TraceLayer::new_for_http().make_span_with(span))
         .layer(SetRequestIdLayer::new(REQUEST_ID, MakeRequestUuid))
@@ -67,7 +70,10 @@ pub(crate) fn around(
 /// Only the path is recorded: queries carry the tags of links in letters.
 fn span(request: &Request) -> tracing::Span {
     let id = request.headers().get(REQUEST_ID).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    tracing::info_span!("request", id, method = %request.method(), path = request.uri().path())
+    let (method, path) = (request.method(), request.uri().path());
+    let span = tracing::info_span!("request", otel.kind = "server", id, %method, path, trace_id = Empty);
+    note_trace(&span);
+    span
 }
 
 /// A request id is ours to give: one from outside could be anything.

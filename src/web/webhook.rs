@@ -1,5 +1,10 @@
 //! What Stripe reports. The door verifies the signature, keeps the envelope, and answers; whatever follows from it is
 //! decided by the workflow that is told.
+use std::{
+    sync::Mutex,
+    time::{Duration, Instant},
+};
+
 use activities::payment::stripe::webhook::{Envelope, verify};
 use axum::{
     body::Bytes,
@@ -12,6 +17,9 @@ use store::{NewPaymentEvent, PutEvent, StoreError};
 use time::OffsetDateTime;
 
 use super::{Portal, Shared, page};
+
+/// How often a refused signature is remembered at most.
+const NOTE_EVERY: Duration = Duration::from_mins(1);
 
 /// Why an event was not taken. Stripe tries again for three days after anything but a 2xx.
 enum WebhookRefusal {
@@ -59,10 +67,43 @@ pub(crate) async fn receive(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
-    match received(&portal, &headers, body).await {
+    let received = received(&portal, &headers, body).await;
+    metrics::counter!("ez_webhooks_total", "outcome" => outcome(&received)).increment(1);
+    match received {
         Ok(()) => (StatusCode::OK, "ok\n").into_response(),
-        Err(refusal) => refusal.into_response(),
+        Err(refusal) => {
+            if matches!(refusal, WebhookRefusal::Unsigned(_)) {
+                note_refused(&portal);
+            }
+            refusal.into_response()
+        }
     }
+}
+
+/// The label in metrics.
+const fn outcome(received: &Result<(), WebhookRefusal>) -> &'static str {
+    match received {
+        Ok(()) => "stored",
+        Err(WebhookRefusal::Unsigned(_)) => "unsigned",
+        Err(WebhookRefusal::TooLarge | WebhookRefusal::Unreadable | WebhookRefusal::NotAnEvent) => "unreadable",
+        Err(WebhookRefusal::StoreAway(_)) => "store_away",
+    }
+}
+
+/// Remembers for `ez doctor` that a signature did not fit: at most once a minute, so that nobody can make us write.
+fn note_refused(portal: &Portal) {
+    static LAST: Mutex<Option<Instant>> = Mutex::new(None);
+    let Ok(mut last) = LAST.lock() else { return };
+    if last.is_some_and(|noted| noted.elapsed() < NOTE_EVERY) {
+        return;
+    }
+    *last = Some(Instant::now());
+    let store = portal.store.clone();
+    tokio::spawn(async move {
+        if let Err(fault) = store.webhook_refused().await {
+            tracing::warn!(fault = page::whole(&fault), "a refused webhook could not be noted");
+        }
+    });
 }
 
 async fn received(

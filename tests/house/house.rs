@@ -335,6 +335,21 @@ impl House {
         self.portal.settings.get(name).map(String::as_str)
     }
 
+    /// Everything its web, its newest worker and that worker's Temporal SDK tell Prometheus now.
+    ///
+    /// *Errors*: one of them is not running.
+    pub async fn metrics(&self) -> Result<String> {
+        let web = self.setting("EZ_METRICS_LISTEN").context("the web serves metrics")?.to_owned();
+        let known = self.portal.metrics.lock().ok().and_then(|known| *known).context("a worker was started")?;
+        let mut all = String::new();
+        for address in [web, format!("127.0.0.1:{}", known.0), format!("127.0.0.1:{}", known.1)] {
+            let answer = reqwest::get(format!("http://{address}/metrics")).await?.error_for_status()?;
+            all.push_str(&answer.text().await?);
+            all.push('\n');
+        }
+        Ok(all)
+    }
+
     /// The address of the first staff user.
     pub fn staff_email(&self) -> &'static str {
         STAFF_EMAIL

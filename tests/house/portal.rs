@@ -31,11 +31,20 @@ pub(crate) struct Portal {
     logs: PathBuf,
     web: Mutex<Option<Running>>,
     workers: Mutex<Vec<Running>>,
+    /// Where the newest worker serves its metrics, and Temporal's SDK its own.
+    pub(crate) metrics: std::sync::Mutex<Option<(u16, u16)>>,
 }
 
 impl Portal {
     pub(crate) fn new(url: Url, settings: BTreeMap<String, String>, logs: PathBuf) -> Self {
-        Self { url, settings, logs, web: Mutex::default(), workers: Mutex::default() }
+        Self {
+            url,
+            settings,
+            logs,
+            web: Mutex::default(),
+            workers: Mutex::default(),
+            metrics: std::sync::Mutex::default(),
+        }
     }
 
     fn ez(&self, log: &str, words: &[&str]) -> Result<Launch> {
@@ -78,12 +87,18 @@ impl Portal {
 
     /// Starts `work` of the binary of this name.
     pub(crate) async fn start_worker(&self, binary: &str) -> Result<()> {
-        let port = free_port()?;
-        let metrics = BTreeMap::from([("EZ_METRICS_LISTEN".to_owned(), format!("127.0.0.1:{port}"))]);
+        let (port, temporal_port) = (free_port()?, free_port()?);
+        let metrics = BTreeMap::from([
+            ("EZ_METRICS_LISTEN".to_owned(), format!("127.0.0.1:{port}")),
+            ("EZ_TEMPORAL_METRICS_LISTEN".to_owned(), format!("127.0.0.1:{temporal_port}")),
+        ]);
         let mut workers = self.workers.lock().await;
         let mut running = self.binary(binary, "ez-work", &["work"])?.envs(&metrics).start(&self.logs)?;
         running.wait_until(READY_LIMIT, || listens(port)).await?;
         workers.push(running);
+        if let Ok(mut known) = self.metrics.lock() {
+            *known = Some((port, temporal_port));
+        }
         Ok(())
     }
 

@@ -13,7 +13,7 @@ async fn examine(house: &House) -> Result<String, String> {
 async fn the_doctor_finds_a_sound_house_sound() {
     let house = open("doctor-sound").await;
     let report = examine(&house).await.expect("exit code 0");
-    for topic in ["settings", "database", "temporal", "stripe", "proxmox", "dns", "mail"] {
+    for topic in ["settings", "database", "temporal", "stripe", "webhooks", "proxmox", "dns", "mail", "clock"] {
         assert!(report.lines().any(|line| line.starts_with("ok") && line.contains(topic)), "{topic}: {report}");
     }
 }

@@ -21,6 +21,10 @@
 //! | `growth_history` | a year of one subscription keeps a small history in Temporal |
 //! | `outage` | Temporal, PostgreSQL or the mail server away |
 //! | `doctor` | every fault of settings and connections has a line of its own |
+//! | `alerts` | every alert is sound, fires when it should, is about a metric that exists, and has a page |
+//! | `doctor_faults` | everything answers and one thing is wrong: it is named, with what to do |
+//! | `traces` | one trace from the browser to the vendor; nothing personal in traces, logs and errors |
+//! | `restore` | a restored database and the orders it does not know |
 //! | `replay` | recorded histories still replay, and hold nothing private |
 //! | `browser` | the customer's and the staff's journey in a real browser |
 //! | `tidy` | rooms, imports, sizes, documents |
@@ -31,6 +35,7 @@
     reason = "a test that meets the unexpected shall fail, and options of a client are best left at their defaults"
 )]
 
+mod alerts;
 mod attention;
 mod barriers;
 mod browser;
@@ -39,6 +44,7 @@ mod cluster;
 mod death;
 mod deploys;
 mod doctor;
+mod doctor_faults;
 mod door;
 mod forms;
 mod growth;
@@ -51,11 +57,13 @@ mod matrix;
 mod mortals;
 mod outage;
 mod replay;
+mod restore;
 mod scale;
 mod shop;
 mod simulation;
 mod storm;
 mod tidy;
+mod traces;
 mod twice;
 mod unwind;
 mod webhook;

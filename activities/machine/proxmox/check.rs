@@ -10,6 +10,17 @@ use super::{
     look::{Looked, Machine},
 };
 
+/// What orders will need of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Needs {
+    /// Numbers of the templates that are cloned.
+    pub templates: Vec<Vmid>,
+    /// Storages that disks are made on.
+    pub storages: Vec<String>,
+    /// The size of the largest disk on sale, in GiB.
+    pub disk_gib: u32,
+}
+
 /// What the token must be allowed to do with machines. Source: Proxmox VE, "User Management", privileges.
 const RIGHTS: [&str; 11] = [
     "VM.Allocate",
@@ -52,7 +63,7 @@ impl ProxmoxApi {
     /// Asks everything an order will need and gives one line for each thing that is well.
     ///
     /// *Errors*: [`ProxmoxError::Unfit`] names everything that is not well, or the refusal of the first question.
-    pub async fn check(&self, templates: &[Vmid]) -> Result<Vec<String>, ProxmoxError> {
+    pub async fn check(&self, needs: &Needs) -> Result<Vec<String>, ProxmoxError> {
         let version: Version = self.client.get("/version", &()).await?;
         let nodes: Vec<Node> = self.client.get("/nodes", &()).await?;
         let mut lines = vec![format!("Proxmox VE {}", version.version)];
@@ -64,10 +75,10 @@ impl ProxmoxApi {
         note(self.rights().await);
         for node in &nodes {
             note(online(node));
-            note(self.storages(&node.node).await);
+            note(self.storages(&node.node, needs).await);
         }
         let first = nodes.first().map(|node| node.node.as_str()).unwrap_or_default();
-        for vmid in templates {
+        for vmid in &needs.templates {
             note(self.is_template(first, *vmid).await);
         }
         if faults.is_empty() { Ok(lines) } else { Err(ProxmoxError::Unfit(faults.join("; "))) }
@@ -86,11 +97,20 @@ impl ProxmoxApi {
         }
     }
 
-    async fn storages(&self, node: &str) -> Result<String, String> {
+    async fn storages(&self, node: &str, needs: &Needs) -> Result<String, String> {
         let asked: Result<Vec<Storage>, ProxmoxError> =
             self.client.get(&format!("/nodes/{node}/storage"), &json!({"content": "images"})).await;
         let storages = asked.map_err(|error| error.to_string())?;
         let active = storages.iter().filter(|storage| storage.active == 1);
+        let ours = active.clone().filter(|storage| needs.storages.contains(&storage.name));
+        let full: Vec<String> = ours
+            .filter(|storage| storage.avail >> 30 < u64::from(needs.disk_gib))
+            .map(|storage| format!("{} has {} GiB free", storage.name, storage.avail >> 30))
+            .collect();
+        if !full.is_empty() {
+            let (told, gib) = (full.join(", "), needs.disk_gib);
+            return Err(format!("storage on node {node} is full: {told}, and a disk takes {gib} GiB"));
+        }
         let shown: Vec<String> =
             active.map(|storage| format!("{} ({} GiB free)", storage.name, storage.avail >> 30)).collect();
         if shown.is_empty() {

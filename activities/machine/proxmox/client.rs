@@ -15,6 +15,10 @@ use serde_json::{Map, Value};
 use url::{Url, form_urlencoded};
 
 use super::error::{Call, ProxmoxError};
+use crate::{
+    call::{Kind, timed, trace_headers},
+    fault::Vendor,
+};
 
 /// A call is answered within this time or its outcome is unknown.
 const CALL_LIMIT: Duration = Duration::from_secs(15);
@@ -77,7 +81,7 @@ impl PveClient {
         address.set_path(&format!("{}/api2/json{}", self.base.path().trim_end_matches('/'), call.path));
         address.set_query(Some(query.as_str()).filter(|query| !query.is_empty()));
         let method = reqwest::Method::from_bytes(call.method.as_bytes()).unwrap_or_default();
-        let mut request = self.http.request(method, address);
+        let mut request = self.http.request(method, address).headers(trace_headers());
         if let Some(body) = body {
             request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(body);
         }
@@ -117,7 +121,8 @@ impl Client for PveClient {
         let forms = query.map_or(Ok(String::new()), form).and_then(|query| Ok((query, body.map(form).transpose()?)));
         async move {
             let (query, body) = forms.map_err(|source| unreadable(&call, source))?;
-            let data = self.data(&call, query, body).await?;
+            let kind = if call.method == "GET" { Kind::Read } else { Kind::Write };
+            let data = timed(Vendor::Proxmox, kind, self.data(&call, query, body)).await?;
             serde_json::from_value(data).map_err(|source| unreadable(&call, source))
         }
     }

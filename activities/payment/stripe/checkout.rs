@@ -35,6 +35,8 @@ pub struct CheckoutOrder<'a> {
     pub price_id: &'a str,
     /// Where our own pages are, without a slash at the end.
     pub site_url: &'a str,
+    /// What was ordered, by name: from this the order can be begun again when no database knows it any more.
+    pub ordered: [(&'static str, String); 5],
 }
 
 /// A session that is there.
@@ -57,6 +59,13 @@ impl CheckoutOrder<'_> {
             (SERVICE.to_owned(), self.service.to_string()),
             (ACCOUNT.to_owned(), self.account.to_string()),
         ]
+    }
+
+    fn metadata_of_page(&self) -> [(String, String); 8] {
+        let [order, service, account] = self.metadata();
+        let [plan, term, currency, hostname, image] =
+            self.ordered.clone().map(|(name, value)| (name.to_owned(), value));
+        [order, service, account, plan, term, currency, hostname, image]
     }
 
     fn opened(&self, session: CheckoutSession) -> OpenedCheckout {
@@ -98,7 +107,7 @@ impl StripeApi {
             .customer(order.customer_id)
             .client_reference_id(order.order.to_string())
             .line_items([line])
-            .metadata(order.metadata())
+            .metadata(order.metadata_of_page())
             .subscription_data(subscription)
             .success_url(order.return_url())
             .cancel_url(format!("{}&cancelled=1", order.return_url()))

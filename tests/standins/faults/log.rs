@@ -10,8 +10,8 @@ use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
 const ENTRIES_LIMIT: usize = 20_000;
-const HEADERS_OF_INTEREST: [&str; 5] =
-    ["content-type", "idempotency-key", "stripe-version", "stripe-account", "user-agent"];
+const HEADERS_OF_INTEREST: [&str; 6] =
+    ["content-type", "idempotency-key", "stripe-version", "stripe-account", "traceparent", "user-agent"];
 
 /// Which requests to list: those whose path and query contain `path` and whose method is `method`.
 #[derive(Default, Deserialize)]

@@ -1,0 +1,71 @@
+//! Finding a machine by its stamp alone, when nobody remembers its number.
+use std::net::IpAddr;
+
+use domain::ids::{ServiceId, Vmid};
+use proxmox_api::client::Client;
+use serde_json::{Value, json};
+
+use super::{
+    ProxmoxApi,
+    error::ProxmoxError,
+    look::{Looked, Machine},
+    stamp::{self, Owner},
+};
+
+/// A machine that carries a service's stamp.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundMachine {
+    /// Its number.
+    pub vmid: Vmid,
+    /// Where it is now.
+    pub node: String,
+    /// The addresses it was given.
+    pub addresses: Vec<IpAddr>,
+}
+
+impl ProxmoxApi {
+    /// The machine that carries a service's stamp, wherever it is in the cluster.
+    ///
+    /// *Errors*: whenever Proxmox could not say.
+    pub async fn find_of(&self, service: ServiceId) -> Result<Option<FoundMachine>, ProxmoxError> {
+        let all: Vec<Value> = self.client.get("/cluster/resources", &json!({"type": "vm"})).await?;
+        for listed in all {
+            let number = listed["vmid"].as_u64().and_then(|number| u32::try_from(number).ok());
+            let (Some(number), Some(node), Some("qemu")) = (number, listed["node"].as_str(), listed["type"].as_str())
+            else {
+                continue;
+            };
+            // The tag comes after the description, so a machine without one may be ours all the same.
+            if stamp::owner("", listed["tags"].as_str().unwrap_or_default(), service) == Owner::Other {
+                continue;
+            }
+            if let Looked::Machine(machine) = self.look(node, Vmid(number)).await?
+                && machine.owner(service) == Owner::Ours
+            {
+                let addresses = addresses(&machine);
+                return Ok(Some(FoundMachine { vmid: machine.vmid, node: machine.node, addresses }));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// What `ipconfig0` says: `ip=192.0.2.7/24,gw=…,ip6=2001:db8::7/64,…`.
+fn addresses(machine: &Machine) -> Vec<IpAddr> {
+    let fields = machine.setting("ipconfig0").unwrap_or_default().split(',');
+    let given = fields.filter_map(|field| field.strip_prefix("ip=").or_else(|| field.strip_prefix("ip6=")));
+    given.filter_map(|address| address.split('/').next()?.parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_addresses_of_a_machine_are_read_from_its_settings() {
+        let settings = [("ipconfig0", "ip=192.0.2.7/24,gw=192.0.2.1,ip6=2001:db8::7/64,gw6=2001:db8::1")];
+        let found = addresses(&Machine::of("pve1", Vmid(5_001), &settings));
+        assert_eq!(found, ["192.0.2.7".parse::<IpAddr>().expect("v4"), "2001:db8::7".parse().expect("v6")]);
+        assert!(addresses(&Machine::of("pve1", Vmid(5_001), &[("ipconfig0", "ip=dhcp")])).is_empty());
+    }
+}

@@ -1,0 +1,188 @@
+//! What a restored database still owes: events to drive on again, orders and subscriptions that must have a workflow.
+use crate::{
+    Store, StoreError,
+    fault::{Doing, word},
+};
+use domain::{
+    UnixSecs,
+    billing::Phase,
+    ids::{AccountId, OrderId, ServiceId, SubscriptionId, Vmid},
+    order::OrderStatus,
+    plan::Term,
+};
+use std::net::IpAddr;
+use time::OffsetDateTime;
+
+/// An order as it was given, to be started again. Has no `Debug`, because it carries a sealed key.
+#[derive(Clone)]
+pub struct StoredOrder {
+    /// Which order.
+    pub order: OrderId,
+    /// Who buys.
+    pub account: AccountId,
+    /// The service it becomes.
+    pub service: ServiceId,
+    /// Where it is in its life.
+    pub status: OrderStatus,
+    /// The plan's slug.
+    pub plan_slug: String,
+    /// Monthly or annual.
+    pub term: Term,
+    /// The currency's lower-case code.
+    pub currency: String,
+    /// One DNS label.
+    pub hostname: String,
+    /// The image's slug.
+    pub image: String,
+    /// The customer's SSH public key, sealed.
+    pub sealed_ssh_key: Option<String>,
+}
+
+/// A subscription that must have a workflow, and where it stood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LivingSubscription {
+    /// Which subscription.
+    pub subscription: SubscriptionId,
+    /// Whose.
+    pub account: AccountId,
+    /// Our phase.
+    pub phase: Phase,
+    /// When its services were last changed: stopped, in the phases that stop them.
+    pub changed_at: UnixSecs,
+}
+
+impl Store {
+    /// Makes every event due again that was told to us since then and is not ignored, and says how many. A workflow that
+    /// is told twice only looks twice.
+    pub async fn redrive_payment_events(&self, since: OffsetDateTime) -> Result<u64, StoreError> {
+        let due = sqlx::query!(
+            "update payment_events set state = 'received', attempts = 0, last_error = null, next_attempt_at = now()
+             where received_at >= $1 and state in ('received', 'handled', 'unclaimed')",
+            since,
+        )
+        .execute(&self.pool)
+        .await
+        .doing("making payment events due again")?;
+        Ok(due.rows_affected())
+    }
+
+    /// Whether an order is in the table.
+    pub async fn order_status(&self, order: OrderId) -> Result<Option<OrderStatus>, StoreError> {
+        sqlx::query_scalar!("select status from orders where id = $1", order.0)
+            .fetch_optional(&self.pool)
+            .await
+            .doing("reading an order")?
+            .map(|status| word(&status, "an order's status"))
+            .transpose()
+    }
+
+    /// Every order that is not at its end, as it was given.
+    pub async fn unfinished_orders(&self) -> Result<Vec<StoredOrder>, StoreError> {
+        let rows = sqlx::query!(
+            "select o.id, o.account_id, o.service_id, o.status, p.slug, pr.term, pr.currency, o.hostname, o.image,
+                o.sealed_ssh_key
+             from orders o join plans p on p.id = o.plan_id join prices pr on pr.id = o.price_id
+             where o.status in ('awaiting_payment', 'provisioning') order by o.created_at"
+        )
+        .fetch_all(&self.pool)
+        .await
+        .doing("reading unfinished orders")?;
+        rows.into_iter()
+            .map(|row| {
+                Ok(StoredOrder {
+                    order: OrderId(row.id),
+                    account: AccountId(row.account_id),
+                    service: ServiceId(row.service_id),
+                    status: word(&row.status, "an order's status")?,
+                    plan_slug: row.slug,
+                    term: word(&row.term, "a price's term")?,
+                    currency: row.currency,
+                    hostname: row.hostname,
+                    image: row.image,
+                    sealed_ssh_key: row.sealed_ssh_key,
+                })
+            })
+            .collect()
+    }
+
+    /// Every subscription that is not at its end.
+    pub async fn living_subscriptions(&self) -> Result<Vec<LivingSubscription>, StoreError> {
+        let rows = sqlx::query!(
+            r#"select s.id, s.account_id, s.phase,
+                extract(epoch from coalesce((select max(changed_at) from services where subscription_id = s.id),
+                    s.created_at))::bigint as "changed_at!"
+               from subscriptions s where s.phase <> 'expired' order by s.created_at"#
+        )
+        .fetch_all(&self.pool)
+        .await
+        .doing("reading living subscriptions")?;
+        rows.into_iter()
+            .map(|row| {
+                Ok(LivingSubscription {
+                    subscription: SubscriptionId(row.id),
+                    account: AccountId(row.account_id),
+                    phase: word(&row.phase, "a subscription's phase")?,
+                    changed_at: row.changed_at,
+                })
+            })
+            .collect()
+    }
+
+    /// Makes an order hold the place where its machine was found, instead of the one it was given just now. Addresses that
+    /// somebody else holds stay theirs.
+    pub async fn take_over(
+        &self,
+        order: OrderId,
+        vmid: Vmid,
+        node: &str,
+        addresses: &[IpAddr],
+    ) -> Result<(), StoreError> {
+        self.adopt_number(order, vmid).await?;
+        sqlx::query!(
+            "update reservations r set
+                node = coalesce((select name from nodes where name = $2), r.node),
+                ipv4 = coalesce((select a.address from addresses a where a.family = 4 and host(a.address) = any($3)
+                    and not exists (select 1 from reservations o where o.ipv4 = a.address and o.released_at is null
+                        and o.order_id <> $1) limit 1), r.ipv4),
+                ipv6 = coalesce((select a.address from addresses a where a.family = 6 and host(a.address) = any($3)
+                    and not exists (select 1 from reservations o where o.ipv6 = a.address and o.released_at is null
+                        and o.order_id <> $1) limit 1), r.ipv6)
+             where r.order_id = $1",
+            order.0,
+            node,
+            &addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        )
+        .execute(&self.pool)
+        .await
+        .doing("taking a machine's place over")?;
+        Ok(())
+    }
+
+    /// How many other processes of ours use the database now.
+    pub async fn other_processes(&self) -> Result<i64, StoreError> {
+        sqlx::query_scalar!(
+            r#"select count(*) as "count!" from pg_stat_activity
+               where datname = current_database() and application_name = 'ez' and pid <> pg_backend_pid()"#
+        )
+        .fetch_one(&self.pool)
+        .await
+        .doing("looking for other processes")
+    }
+
+    /// Puts the order of a payment page we have no order for where staff see it.
+    pub async fn note_lost_order(&self, session: &str, order: OrderId, why: &str) -> Result<(), StoreError> {
+        sqlx::query!(
+            "insert into payment_events
+                (id, type, object_id, object_kind, order_id, stripe_created_at, livemode, state, last_error)
+             values ('found/' || $1, 'checkout.session.completed', $1, 'checkout.session', $2, now(), true, 'unclaimed', $3)
+             on conflict (id) do update set state = 'unclaimed', last_error = excluded.last_error",
+            session,
+            order.0,
+            why,
+        )
+        .execute(&self.pool)
+        .await
+        .doing("noting a lost order")?;
+        Ok(())
+    }
+}

@@ -1,0 +1,303 @@
+//! `ez reconcile`: after the portal's database and Temporal's were restored to different instants, everything that was
+//! acknowledged goes on. It may be run any number of times, with workers running or not.
+//!
+//! 1. Orders the table does not know are written down again: from their workflow's input in Temporal, or from what the
+//!    payment page at Stripe says about them. Their machines are taken over.
+//! 2. Every order that is not at its end begins again at its first step: each step finds what is there.
+//! 3. Every living subscription without a workflow gets one; its first act is a look at Stripe.
+//! 4. Every payment event of the gap is due again.
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+    time::Duration,
+};
+
+use activities::{
+    machine::proxmox::FoundMachine,
+    payment::stripe::{StripeApi, found::PaidPage},
+};
+use anyhow::Context;
+use contract::{order::OrderInput, order::wire, search, subscription::SubscriptionInput};
+use domain::{
+    billing::{Phase, Standing},
+    ids::{AccountId, OrderId},
+    order::OrderStatus,
+};
+use futures::TryStreamExt;
+use store::{LivingSubscription, NewOrder, Reserved, Store, StoreError, StoredOrder};
+use temporalio_client::{
+    Client, UntypedWorkflow, WorkflowFetchHistoryOptions, WorkflowIdConflictPolicy, WorkflowIdReusePolicy,
+    WorkflowListOptions, WorkflowStartOptions, errors::WorkflowStartError,
+};
+use temporalio_common::{
+    protos::temporal::api::{common::v1::Payloads, history::v1::history_event::Attributes},
+    search_attributes::{SearchAttributeKey, SearchAttributes},
+};
+use time::OffsetDateTime;
+use workflows::{order::Order, subscription::Subscription};
+
+use crate::{config::Config, wiring};
+
+const KIND: SearchAttributeKey<String> = SearchAttributeKey::keyword(search::KIND);
+const STAGE: SearchAttributeKey<String> = SearchAttributeKey::keyword(search::STAGE);
+const ACCOUNT: SearchAttributeKey<String> = SearchAttributeKey::keyword(search::ACCOUNT);
+const NEEDS_ATTENTION: SearchAttributeKey<bool> = SearchAttributeKey::bool(search::NEEDS_ATTENTION);
+
+/// What was done, for the operator.
+#[derive(Default)]
+struct Tally {
+    written_down: usize,
+    orders: usize,
+    subscriptions: usize,
+    events: u64,
+    for_staff: usize,
+}
+
+/// Reconciles everything that happened since `hours` ago.
+pub(crate) async fn run(config: &Config, hours: u64) -> anyhow::Result<()> {
+    let gap = Gap {
+        store: wiring::store(config)?,
+        temporal: wiring::temporal(&config.temporal).await?,
+        stripe: wiring::stripe(config)?,
+        config,
+        since: OffsetDateTime::now_utc() - Duration::from_secs(hours * 3_600),
+    };
+    let mut tally = Tally::default();
+    gap.write_down_lost(&mut tally).await?;
+    for order in gap.store.unfinished_orders().await? {
+        gap.begin_again(order).await?;
+        tally.orders += 1;
+    }
+    for subscription in gap.store.living_subscriptions().await? {
+        tally.subscriptions += usize::from(gap.revive(subscription).await?);
+    }
+    tally.events = gap.store.redrive_payment_events(gap.since).await?;
+    let mut told = io::stdout();
+    writeln!(told, "orders written down again: {}", tally.written_down)?;
+    writeln!(told, "orders begun again: {}; subscriptions given a workflow: {}", tally.orders, tally.subscriptions)?;
+    writeln!(told, "payment events due again: {}; payments left for staff: {}", tally.events, tally.for_staff)?;
+    Ok(())
+}
+
+/// An order that is in no table.
+struct Lost {
+    id: OrderId,
+    /// As it was given, if anybody still knows.
+    order: Option<NewOrder>,
+    /// The payment page that was paid for it.
+    paid: Option<PaidPage>,
+    /// The machine that carries its stamp.
+    machine: Option<FoundMachine>,
+}
+
+struct Gap<'a> {
+    store: Store,
+    temporal: Client,
+    stripe: StripeApi,
+    config: &'a Config,
+    since: OffsetDateTime,
+}
+
+impl Gap<'_> {
+    /// Writes every order down again that is in no table. Those with a machine come first, so that nobody else is given
+    /// its number and addresses.
+    async fn write_down_lost(&self, tally: &mut Tally) -> anyhow::Result<()> {
+        let mut lost: Vec<Lost> = vec![];
+        for order in self.lost_in_temporal().await.context("looking for orders in Temporal")? {
+            lost.push(Lost { id: order.order, order: Some(order), paid: None, machine: None });
+        }
+        for page in self.lost_at_stripe().await.context("looking for paid orders at Stripe")? {
+            if let Some(known) = lost.iter_mut().find(|lost| lost.id == page.order) {
+                known.paid = Some(page);
+            } else {
+                let order = new_order(&page);
+                lost.push(Lost { id: page.order, order, paid: Some(page), machine: None });
+            }
+        }
+        let proxmox = wiring::proxmox(self.config)?;
+        for lost in &mut lost {
+            if let Some(order) = &lost.order {
+                lost.machine = proxmox.find_of(order.service).await?;
+            }
+        }
+        lost.sort_by_key(|lost| lost.machine.is_none());
+        for lost in lost {
+            let written = match &lost.order {
+                Some(order) => self.write_down(order, lost.machine.as_ref()).await?,
+                None => false,
+            };
+            match (written, lost.paid) {
+                (true, paid) => {
+                    tally.written_down += 1;
+                    // Its subscription may live already, and looks for its row.
+                    if let Some(subscription) = paid.and_then(|page| page.subscription) {
+                        self.store.paid(lost.id, &subscription).await?;
+                    }
+                }
+                (false, Some(page)) => {
+                    let why = "it was paid, and we do not know enough to begin its order again; refund it at Stripe";
+                    self.store.note_lost_order(&page.session, lost.id, why).await?;
+                    tally.for_staff += 1;
+                }
+                // Nobody paid for it, and whoever ordered it is not known any more.
+                (false, None) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Pages that were paid for orders that are in no table.
+    async fn lost_at_stripe(&self) -> anyhow::Result<Vec<PaidPage>> {
+        let paid = self.stripe.paid_pages(self.since).await.map_err(|fault| anyhow::anyhow!(fault.words()))?;
+        let mut lost = vec![];
+        for page in paid {
+            if self.store.order_status(page.order).await?.is_none() {
+                lost.push(page);
+            }
+        }
+        Ok(lost)
+    }
+
+    /// Orders whose workflow Temporal knows and that are in no table.
+    async fn lost_in_temporal(&self) -> anyhow::Result<Vec<NewOrder>> {
+        let since = self.since.format(&time::format_description::well_known::Rfc3339)?;
+        let query = format!("WorkflowType = '{}' AND StartTime >= '{since}'", wire::TYPE);
+        let found: Vec<_> = self.temporal.list_workflows(&query, WorkflowListOptions::default()).try_collect().await?;
+        let mut lost: Vec<NewOrder> = vec![];
+        for known in found {
+            let id = known.id().to_owned();
+            let Some(order) = id.strip_prefix("order-").and_then(|id| id.parse().ok()) else { continue };
+            // Several houses may share one Temporal; an order that ran two times is listed two times.
+            let ours = known.task_queue() == self.config.temporal.task_queue;
+            let known = lost.iter().any(|known| known.order == order);
+            if !ours || known || self.store.order_status(order).await?.is_some() {
+                continue;
+            }
+            lost.extend(self.input_of(&id).await?.map(order_of_input));
+        }
+        Ok(lost)
+    }
+
+    /// The input a workflow was started with, from its history.
+    async fn input_of(&self, id: &str) -> anyhow::Result<Option<OrderInput>> {
+        let handle = self.temporal.get_workflow_handle::<UntypedWorkflow>(id);
+        let events = handle.fetch_history(WorkflowFetchHistoryOptions::default()).into_events().await?;
+        let input = events.into_iter().find_map(|event| match event.attributes {
+            Some(Attributes::WorkflowExecutionStartedEventAttributes(started)) => started.input,
+            _ => None,
+        });
+        let Some(Payloads { payloads }) = input else { return Ok(None) };
+        Ok(payloads.first().and_then(|payload| serde_json::from_slice(&payload.data).ok()))
+    }
+
+    /// Writes an order down and holds a place for it: its machine's, if it has one. Says whether that could be done.
+    async fn write_down(&self, order: &NewOrder, machine: Option<&FoundMachine>) -> anyhow::Result<bool> {
+        match self.store.reserve(order).await {
+            Ok(Reserved::Held(_)) => {}
+            Ok(Reserved::SoldOut) => return Ok(false),
+            Err(StoreError::Conflict { constraint }) => {
+                tracing::warn!(order = %order.order, constraint, "an order cannot be written down again");
+                return Ok(false);
+            }
+            Err(fault) => return Err(fault.into()),
+        }
+        if let Some(FoundMachine { vmid, node, addresses }) = machine {
+            self.store.take_over(order.order, *vmid, node, addresses).await?;
+        }
+        Ok(true)
+    }
+
+    /// Starts an order's workflow from its beginning, in place of one that runs.
+    async fn begin_again(&self, stored: StoredOrder) -> anyhow::Result<()> {
+        let stage = if stored.status == OrderStatus::Provisioning { "provisioning" } else { "reserve" };
+        let input = OrderInput {
+            order: stored.order,
+            account: stored.account,
+            service: stored.service,
+            plan: stored.plan_slug,
+            term: stored.term,
+            currency: stored.currency,
+            hostname: stored.hostname,
+            image: stored.image,
+            sealed_ssh_key: stored.sealed_ssh_key,
+            policy: self.config.policy.clone(),
+        };
+        let attributes = attributes(wire::TYPE, stage, input.account);
+        let options = WorkflowStartOptions::new(self.config.temporal.task_queue.clone(), input.order.workflow_id())
+            .search_attributes(attributes)
+            .id_reuse_policy(WorkflowIdReusePolicy::AllowDuplicate)
+            .id_conflict_policy(WorkflowIdConflictPolicy::TerminateExisting)
+            .build();
+        self.temporal.start_workflow(Order::run, input, options).await.context("beginning an order again")?;
+        Ok(())
+    }
+
+    /// Starts a subscription's workflow unless one runs. Says whether it did.
+    async fn revive(&self, living: LivingSubscription) -> anyhow::Result<bool> {
+        let stopped = |phase| (living.phase == phase).then_some(living.changed_at);
+        let standing = Standing {
+            phase: living.phase,
+            suspended_at: stopped(Phase::Suspended),
+            retained_at: stopped(Phase::Retained),
+            ..Standing::default()
+        };
+        let attributes = attributes("subscription", living.phase.as_str(), living.account);
+        let id = living.subscription.workflow_id();
+        let options = WorkflowStartOptions::new(self.config.temporal.task_queue.clone(), id)
+            .search_attributes(attributes)
+            .id_reuse_policy(WorkflowIdReusePolicy::AllowDuplicate)
+            .build();
+        let input = SubscriptionInput {
+            subscription: living.subscription,
+            account: living.account,
+            policy: self.config.policy.subscription.clone(),
+            standing,
+            attention_raised: 0,
+        };
+        match self.temporal.start_workflow(Subscription::run, input, options).await {
+            Ok(_) => Ok(true),
+            Err(WorkflowStartError::AlreadyStarted { .. }) => Ok(false),
+            Err(fault) => Err(fault).context("starting a subscription's workflow"),
+        }
+    }
+}
+
+/// What staff find the workflow by.
+fn attributes(kind: &str, stage: &str, account: AccountId) -> SearchAttributes {
+    SearchAttributes::new([
+        KIND.value_set(kind.to_owned()),
+        STAGE.value_set(stage.to_owned()),
+        ACCOUNT.value_set(account.to_string()),
+        NEEDS_ATTENTION.value_set(false),
+    ])
+}
+
+fn order_of_input(input: OrderInput) -> NewOrder {
+    NewOrder {
+        order: input.order,
+        account: input.account,
+        service: input.service,
+        plan_slug: input.plan,
+        term: input.term,
+        currency: input.currency,
+        hostname: input.hostname,
+        image: input.image,
+        sealed_ssh_key: input.sealed_ssh_key,
+    }
+}
+
+/// The order of a payment page that says enough. Its SSH key is nowhere but with us: it gets a password.
+fn new_order(page: &PaidPage) -> Option<NewOrder> {
+    let said: &BTreeMap<String, String> = &page.metadata;
+    Some(NewOrder {
+        order: page.order,
+        account: said.get("account")?.parse().ok()?,
+        service: said.get("service")?.parse().ok()?,
+        plan_slug: said.get("plan")?.clone(),
+        term: said.get("term")?.parse().ok()?,
+        currency: said.get("currency")?.clone(),
+        hostname: said.get("hostname")?.clone(),
+        image: said.get("image")?.clone(),
+        sealed_ssh_key: None,
+    })
+}

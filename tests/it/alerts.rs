@@ -1,0 +1,137 @@
+//! Alerts: sound, told apart from quiet times, about metrics that exist, and each with a page that says what to do.
+use std::{collections::BTreeSet, fs, path::PathBuf, process::Command, time::Duration};
+
+use house::{Customer, GOOD_CARD, House, OrderForm, order_id, tool};
+use temporalio_client::{UntypedWorkflow, WorkflowStartOptions, WorkflowTerminateOptions};
+use temporalio_common::data_converters::RawValue;
+
+use crate::shop::{SOON, open, until};
+
+const RULES: &str = "docs/alerts.yml";
+/// Two rounds of samples, and as long again for a busy machine.
+const SAMPLED: Duration = Duration::from_mins(2);
+
+fn document(path: &str) -> String {
+    let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path);
+    fs::read_to_string(&file).unwrap_or_else(|fault| panic!("{path}: {fault}"))
+}
+
+fn promtool(words: &[&str]) -> String {
+    let program = tool("promtool", "tests/house/install-tools test").expect("promtool");
+    let done =
+        Command::new(program).args(words).current_dir(env!("CARGO_MANIFEST_DIR")).output().expect("promtool runs");
+    let told = format!("{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+    assert!(done.status.success(), "promtool {words:?}: {told}");
+    told
+}
+
+/// The names of all alerts, in order.
+fn alerts() -> Vec<String> {
+    let names: Vec<String> =
+        document(RULES).lines().filter_map(|line| Some(line.trim().strip_prefix("- alert: ")?.to_owned())).collect();
+    assert!(names.len() > 10, "{names:?}");
+    names
+}
+
+/// Every metric of ours or of Temporal's SDK that a text names.
+fn metrics_in(text: &str) -> BTreeSet<String> {
+    text.split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '_'))
+        .filter(|word| word.starts_with("ez_") || word.starts_with("temporal_"))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn promtool_finds_every_alert_sound() {
+    let told = promtool(&["check", "rules", RULES]);
+    assert!(told.contains("SUCCESS"), "{told}");
+}
+
+#[test]
+fn every_alert_fires_when_it_should_and_keeps_quiet_when_not() {
+    promtool(&["test", "rules", "docs/alerts_test.yml"]);
+    let cases = document("docs/alerts_test.yml");
+    for alert in alerts() {
+        for what in ["fires", "keeps quiet"] {
+            assert!(cases.contains(&format!("- name: {alert} {what}\n")), "no case says that {alert} {what}");
+        }
+    }
+}
+
+#[test]
+fn every_alert_has_its_page_in_the_runbook() {
+    let (rules, runbook) = (document(RULES), document("docs/RUNBOOK.md"));
+    for alert in alerts() {
+        assert!(runbook.contains(&format!("\n### {alert}\n")), "docs/RUNBOOK.md has no page {alert}");
+        let link = format!("runbook: docs/RUNBOOK.md#{}\n", alert.to_lowercase());
+        assert!(rules.contains(&link), "{alert} does not name its page");
+        let page = runbook.split(&format!("\n### {alert}\n")).nth(1).unwrap_or("").split("\n### ").next().unwrap_or("");
+        for part in ["**Means**", "**Hurts**", "**Look**", "**Do**", "**Over**"] {
+            assert!(page.contains(part), "the page of {alert} does not say {part}");
+        }
+    }
+}
+
+/// A workflow nobody knows: its first task fails in the worker, as any fault in our program would.
+async fn fail_a_workflow_task(house: &House) {
+    let client = house.temporal().await.expect("Temporal");
+    let id = format!("nobody-{}", house.name());
+    let options = WorkflowStartOptions::new(house.task_queue().to_owned(), id.clone()).build();
+    client.start_workflow(UntypedWorkflow::new("nobody"), RawValue::new(vec![]), options).await.expect("started");
+    until("the worker notes the failed task", SOON, || async {
+        let told = house.metrics().await.ok()?;
+        told.contains("temporal_workflow_task_execution_failed").then_some(())
+    })
+    .await;
+    let handle = client.get_workflow_handle::<UntypedWorkflow>(&id);
+    handle.terminate(WorkflowTerminateOptions::default()).await.expect("terminated");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_metric_that_operators_watch_is_told_by_the_running_product() {
+    let house = open("metrics").await;
+    let customer = Customer::signed_in(&house).await.expect("a customer");
+    let page = customer.order(&OrderForm::small("counted")).await.expect("the payment page");
+    let back = customer.pay(&page, GOOD_CARD).await.expect("paying");
+    let order = customer.order_page(&back).await.expect("the order's page");
+    customer.wait_until_page_says(order.as_str(), "delivered", SOON).await.expect("delivery");
+    assert!(order_id(&order).is_ok());
+    fail_a_workflow_task(&house).await;
+
+    let watched: BTreeSet<String> =
+        [RULES, "docs/grafana.json"].iter().flat_map(|path| metrics_in(&document(path))).collect();
+    assert!(watched.len() > 20, "{watched:?}");
+    let missing = || async {
+        let told = metrics_in(&house.metrics().await.expect("metrics"));
+        watched.iter().filter(|name| !told.contains(*name)).cloned().collect::<Vec<_>>()
+    };
+    let all_told = || async { missing().await.is_empty().then_some(()) };
+    let waited = tokio::time::timeout(SAMPLED, until("every metric is told", SAMPLED * 2, all_told)).await;
+    let left = missing().await;
+    assert!(waited.is_ok() && left.is_empty(), "watched, but not told: {left:#?}");
+    assert_samples(&house).await;
+}
+
+/// What was sampled agrees with the house after one order.
+async fn assert_samples(house: &House) {
+    until("the samples agree with the house", SAMPLED, || async {
+        let told = house.metrics().await.expect("metrics");
+        let line = |begin: &str| told.lines().find(|line| line.starts_with(begin)).map(str::to_owned);
+        let value = |begin: &str| line(begin)?.rsplit(' ').next()?.parse::<f64>().ok();
+        let agrees = value(r#"ez_reservation_pool_used{pool="vmid"}"#) == Some(1.0)
+            && value("ez_inbox_events_waiting") == Some(0.0)
+            && value("ez_order_delivery_duration_seconds_count") == Some(1.0)
+            && value("ez_temporal_up") == Some(1.0)
+            && value("ez_database_up") == Some(1.0);
+        agrees.then_some(())
+    })
+    .await;
+    // Labels stay few: nothing in them counts orders, customers or workflows.
+    let told = house.metrics().await.expect("metrics");
+    let ours = told.lines().filter(|line| line.starts_with("ez_"));
+    for line in ours {
+        for personal in ["order-", "sub_", "evt_", "cs_", "@", "uuid"] {
+            assert!(!line.contains(personal), "a label that grows: {line}");
+        }
+    }
+}

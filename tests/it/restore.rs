@@ -1,0 +1,88 @@
+//! A restore: the portal's database comes back from before the last orders, and nothing that was acknowledged is lost.
+use house::{Customer, GOOD_CARD, House, OrderForm, order_id};
+use temporalio_client::{WorkflowCountOptions, tonic::Request};
+use temporalio_common::protos::temporal::api::{
+    common::v1::WorkflowExecution, workflowservice::v1::DeleteWorkflowExecutionRequest,
+};
+
+use crate::{
+    shop::{SOON, open, until},
+    world::{count, vendors},
+};
+
+const DELIVERED: &str = "select count(*) from orders where status = 'delivered'";
+
+/// Buys one server and gives the order's id.
+async fn buy(customer: &Customer, hostname: &str) -> String {
+    let page = customer.order(&OrderForm::small(hostname)).await.expect("the payment page");
+    let back = customer.pay(&page, GOOD_CARD).await.expect("paying");
+    let order = customer.order_page(&back).await.expect("the order's page");
+    customer.wait_until_page_says(order.as_str(), "delivered", SOON).await.expect("delivery");
+    order_id(&order).expect("an id")
+}
+
+/// Temporal forgets an order's workflow, as if its database were older than the order.
+async fn forget(house: &House, workflow: &str) {
+    let client = house.temporal().await.expect("Temporal");
+    let found = format!("WorkflowId = '{workflow}'");
+    let known = || async {
+        let counted = client.count_workflows(found.as_str(), WorkflowCountOptions::default()).await;
+        counted.expect("a count").count()
+    };
+    until("Temporal lists the workflow", SOON, || async { (known().await > 0).then_some(()) }).await;
+    let question = DeleteWorkflowExecutionRequest {
+        namespace: "default".to_owned(),
+        workflow_execution: Some(WorkflowExecution { workflow_id: workflow.to_owned(), run_id: String::new() }),
+    };
+    client.connection().workflow_service().delete_workflow_execution(Request::new(question)).await.expect("deleted");
+    until("Temporal has forgotten the workflow", SOON, || async { (known().await == 0).then_some(()) }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn orders_a_restored_database_does_not_know_are_found_and_keep_their_machines() {
+    let house = open("restore").await;
+    let mut customers = vec![];
+    for _ in 0..3 {
+        customers.push(Customer::signed_in(&house).await.expect("a customer"));
+    }
+    buy(&customers[0], "kept-before").await;
+    let folder = house.logs().join("backup");
+    let folder = folder.to_str().expect("UTF-8");
+    let told = house.run_ez(&["backup", folder], "").await.expect("a backup");
+    assert!(told.contains("NOT in this backup"), "{told}");
+
+    // The first of these Temporal still knows; of the second only Stripe does.
+    buy(&customers[1], "kept-in-temporal").await;
+    let at_stripe = buy(&customers[2], "kept-at-stripe").await;
+    house.stop_web().await.expect("stopped");
+    let refused = house.run_ez(&["restore", folder, "--overwrite"], "").await.expect_err("a worker is running");
+    assert!(format!("{refused:?}").contains("stop every"), "{refused:?}");
+    house.stop_worker().await.expect("stopped");
+    forget(&house, &format!("order-{at_stripe}")).await;
+    let before = vendors(&house).await;
+    house.run_ez(&["restore", folder, "--overwrite"], "").await.expect("restored");
+    assert_eq!(count(house.db(), DELIVERED).await, 1, "the last two are forgotten");
+
+    let told = house.run_ez(&["reconcile"], "").await.expect("reconciled");
+    assert!(told.contains("orders written down again: 2"), "{told}");
+    house.start_worker().await.expect("a worker");
+    house.start_web().await.expect("the web");
+    until("every order is delivered again", SOON * 2, || async {
+        (count(house.db(), DELIVERED).await == 3).then_some(())
+    })
+    .await;
+    let after = vendors(&house).await;
+    let numbers = |world: &crate::world::Vendors| world.machines.keys().copied().collect::<Vec<_>>();
+    assert_eq!(numbers(&after), numbers(&before), "machines");
+    assert_eq!(after.names, before.names, "names");
+    for kind in ["charges", "refunds", "subscriptions", "sessions", "customers"] {
+        assert_eq!(after.money[kind].len(), before.money[kind].len(), "{kind}");
+    }
+    let held = "select count(*) from reservations where released_at is null";
+    assert_eq!(count(house.db(), held).await, 3, "places");
+    assert_eq!(count(house.db(), "select count(*) from services where status = 'running'").await, 3, "services");
+    assert_eq!(count(house.db(), "select count(*) from attention").await, 0, "somebody had to help");
+    let told = house.run_ez(&["reconcile"], "").await.expect("reconciled once more");
+    assert!(told.contains("orders written down again: 0"), "{told}");
+    house.stop().await.expect("a clean end");
+}

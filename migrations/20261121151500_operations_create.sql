@@ -15,5 +15,4 @@ create table webhook_refusals (
     last_at timestamptz not null
 );
 
-create index payment_events_unclaimed on payment_events (received_at) where state = 'unclaimed';
 create index letters_open on letters (created_at) where state in ('queued', 'started');

@@ -25,6 +25,7 @@ pub(crate) struct Nothing;
 #[activities]
 impl Nothing {
     /// Does nothing.
+    #[expect(clippy::unused_async, reason = "an activity is asynchronous, whatever it does")]
     #[activity(name = "nothing")]
     pub(crate) async fn nothing(_ctx: ActivityContext, number: u64) -> Result<u64, ActivityError> {
         Ok(number)
@@ -33,7 +34,7 @@ impl Nothing {
 
 /// One activity, and that is all.
 #[workflow]
-pub(crate) struct Bare {
+struct Bare {
     number: u64,
 }
 

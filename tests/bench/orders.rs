@@ -142,7 +142,7 @@ impl WorkflowDefinition for OrderWorkflow {
     type Input = Value;
     type Output = Value;
 
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "order"
     }
 }

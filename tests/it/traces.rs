@@ -126,7 +126,7 @@ async fn one_trace_leads_from_the_browser_through_the_workflow_to_the_vendor() {
         })?;
         let names: BTreeSet<&str> =
             spans.iter().filter(|span| span.trace_id == request.trace_id).map(|span| span.name.as_str()).collect();
-        let wanted = ["RunWorkflow:order", "activity machine.clone", "proxmox write", "stripe write", "powerdns write"];
+        let wanted = ["RunWorkflow:order", "activity machine.build", "proxmox write", "stripe write", "powerdns write"];
         wanted.iter().all(|name| names.contains(name)).then(|| hex(&request.trace_id))
     })
     .await;

@@ -160,10 +160,10 @@ async fn a_cluster_in_trouble_delays_an_order_which_is_delivered_once_when_it_is
     let asked = count(pve.house.db(), "select count(*) from attention").await;
     assert_eq!(asked, 0, "staff were asked although nothing was for them");
 
-    // An answer that never came from behind the proxy, and a refusal that stays: the second waits for staff.
+    // A refusal that stays, at one go and alone: it waits for staff.
     pve.act(
         "fail",
-        json!(["POST", "/status/start", 403, "Permission check failed (/vms, VM.PowerMgmt)", false, null, 1]),
+        json!(["POST", "/status/start", 403, "Permission check failed (/vms, VM.PowerMgmt)", false, null, 2]),
     )
     .await;
     let mut order = pve.held_at("refused", "POST", "/status/start").await;

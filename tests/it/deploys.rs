@@ -6,7 +6,7 @@ use std::{
 };
 
 use futures::{StreamExt as _, future::join_all};
-use house::{Customer, House, OrderForm};
+use house::{Customer, House, HouseOptions, OrderForm};
 use temporalio_common::{
     UntypedWorkflow,
     protos::temporal::api::{
@@ -16,7 +16,7 @@ use temporalio_common::{
 };
 
 use crate::{
-    shop::{SOON, open, until},
+    shop::{SOON, open_with, until},
     world::{count, vendors},
 };
 
@@ -25,7 +25,7 @@ const SHARED: Duration = Duration::from_secs(30);
 /// How long each turn is.
 const TURN: Duration = Duration::from_secs(4);
 /// A customer thinks for so long between two orders.
-const PAUSE: Duration = Duration::from_millis(400);
+const PAUSE: Duration = Duration::from_millis(800);
 
 /// Buys until told to stop; gives the pages of what was bought.
 async fn keep_buying(customer: &Customer, number: usize, stop: &AtomicBool) -> Vec<String> {
@@ -88,7 +88,7 @@ async fn assert_nothing_failed_to_replay(house: &House) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_releases_share_the_work_for_half_a_minute_and_nothing_fails_to_replay() {
-    let house = open("two-releases").await;
+    let house = open_with(HouseOptions { wide: true, ..HouseOptions::named("two-releases") }).await;
     let customers = [Customer::signed_in(&house).await.expect("one"), Customer::signed_in(&house).await.expect("two")];
     let stop = AtomicBool::new(false);
     let buying = join_all(customers.iter().enumerate().map(|(number, one)| keep_buying(one, number, &stop)));

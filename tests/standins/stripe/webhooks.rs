@@ -268,7 +268,7 @@ mod tests {
     fn retries_double_up_to_a_limit() {
         assert_eq!(retry_after(1), Duration::from_millis(200));
         assert_eq!(retry_after(3), Duration::from_millis(800));
-        assert_eq!(retry_after(300), RETRY_MAX);
+        assert_eq!(retry_after(300), super::RETRY_MAX);
     }
 
     #[test]

@@ -184,7 +184,8 @@ fn failed(error: StoreError) -> Fault {
     Fault::from(error)
 }
 
-fn new_order(input: OrderInput) -> NewOrder {
+/// The order a workflow was started with, as it is written down.
+pub fn new_order(input: OrderInput) -> NewOrder {
     NewOrder {
         order: input.order,
         account: input.account,

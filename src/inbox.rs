@@ -10,7 +10,6 @@ use contract::{
     WORKFLOW_TASK_LIMIT,
     letter::{LetterInput, LetterKind, LetterSubject},
     order::PaymentReported,
-    search,
     subscription::StripeChanged,
 };
 use domain::{
@@ -21,10 +20,11 @@ use domain::{
 use futures::{StreamExt, stream};
 use store::{DueEvent, QueuedLetter, Store, StoreError};
 use temporalio_client::{Client, WorkflowIdReusePolicy, WorkflowSignalOptions, WorkflowStartOptions, errors};
-use temporalio_common::search_attributes::{SearchAttributeKey, SearchAttributes};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 use workflows::{letter::Letter, order::Order, subscription::Subscription};
+
+use crate::attributes::found_by;
 
 /// The longest a stored row waits for a look when no notification arrives.
 const POLL: Duration = Duration::from_secs(1);
@@ -263,7 +263,7 @@ impl Inbox {
         let options = WorkflowStartOptions::new(self.task_queue.clone(), letter.workflow_id())
             .id_reuse_policy(WorkflowIdReusePolicy::RejectDuplicate)
             .task_timeout(WORKFLOW_TASK_LIMIT)
-            .search_attributes(found_by(&letter))
+            .search_attributes(found_by("letter", letter.kind.as_str(), None))
             .build();
         match self.temporal.start_workflow(Letter::run, letter, options).await {
             Ok(_) | Err(errors::WorkflowStartError::AlreadyStarted { .. }) => Ok(Some(queued.occasion.clone())),
@@ -301,16 +301,6 @@ fn told(answer: Result<(), errors::WorkflowInteractionError>) -> Told {
             Told::Away
         }
     }
-}
-
-/// What operators find a letter's workflow by.
-fn found_by(letter: &LetterInput) -> SearchAttributes {
-    let text = SearchAttributeKey::<String>::keyword;
-    SearchAttributes::new([
-        text(search::KIND).value_set("letter".to_owned()),
-        text(search::STAGE).value_set(letter.kind.as_str().to_owned()),
-        SearchAttributeKey::<bool>::bool(search::NEEDS_ATTENTION).value_set(false),
-    ])
 }
 
 fn letter_of(queued: &QueuedLetter) -> Option<LetterInput> {

@@ -17,6 +17,7 @@ use telemetry::Telemetry;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+mod attributes;
 mod backup;
 mod config;
 mod doctor;

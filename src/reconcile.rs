@@ -17,10 +17,10 @@ use activities::{
     payment::stripe::{StripeApi, found::PaidPage},
 };
 use anyhow::Context;
-use contract::{order::OrderInput, order::wire, search, subscription::SubscriptionInput};
+use contract::{order::OrderInput, order::wire, subscription::SubscriptionInput};
 use domain::{
     billing::{Phase, Standing},
-    ids::{AccountId, OrderId},
+    ids::OrderId,
     order::OrderStatus,
 };
 use futures::TryStreamExt;
@@ -29,19 +29,11 @@ use temporalio_client::{
     Client, UntypedWorkflow, WorkflowFetchHistoryOptions, WorkflowIdConflictPolicy, WorkflowIdReusePolicy,
     WorkflowListOptions, WorkflowStartOptions, errors::WorkflowStartError,
 };
-use temporalio_common::{
-    protos::temporal::api::{common::v1::Payloads, history::v1::history_event::Attributes},
-    search_attributes::{SearchAttributeKey, SearchAttributes},
-};
+use temporalio_common::protos::temporal::api::{common::v1::Payloads, history::v1::history_event::Attributes};
 use time::OffsetDateTime;
 use workflows::{order::Order, subscription::Subscription};
 
-use crate::{config::Config, wiring};
-
-const KIND: SearchAttributeKey<String> = SearchAttributeKey::keyword(search::KIND);
-const STAGE: SearchAttributeKey<String> = SearchAttributeKey::keyword(search::STAGE);
-const ACCOUNT: SearchAttributeKey<String> = SearchAttributeKey::keyword(search::ACCOUNT);
-const NEEDS_ATTENTION: SearchAttributeKey<bool> = SearchAttributeKey::bool(search::NEEDS_ATTENTION);
+use crate::{attributes::found_by, config::Config, wiring};
 
 /// What was done, for the operator.
 #[derive(Default)]
@@ -173,7 +165,7 @@ impl Gap<'_> {
             if !ours || known || self.store.order_status(order).await?.is_some() {
                 continue;
             }
-            lost.extend(self.input_of(&id).await?.map(order_of_input));
+            lost.extend(self.input_of(&id).await?.map(activities::ledger::new_order));
         }
         Ok(lost)
     }
@@ -222,7 +214,7 @@ impl Gap<'_> {
             sealed_ssh_key: stored.sealed_ssh_key,
             policy: self.config.policy.clone(),
         };
-        let attributes = attributes(wire::TYPE, stage, input.account);
+        let attributes = found_by(wire::TYPE, stage, Some(input.account));
         let options = WorkflowStartOptions::new(self.config.temporal.task_queue.clone(), input.order.workflow_id())
             .search_attributes(attributes)
             .id_reuse_policy(WorkflowIdReusePolicy::AllowDuplicate)
@@ -241,7 +233,7 @@ impl Gap<'_> {
             retained_at: stopped(Phase::Retained),
             ..Standing::default()
         };
-        let attributes = attributes("subscription", living.phase.as_str(), living.account);
+        let attributes = found_by("subscription", living.phase.as_str(), Some(living.account));
         let id = living.subscription.workflow_id();
         let options = WorkflowStartOptions::new(self.config.temporal.task_queue.clone(), id)
             .search_attributes(attributes)
@@ -259,30 +251,6 @@ impl Gap<'_> {
             Err(WorkflowStartError::AlreadyStarted { .. }) => Ok(false),
             Err(fault) => Err(fault).context("starting a subscription's workflow"),
         }
-    }
-}
-
-/// What staff find the workflow by.
-fn attributes(kind: &str, stage: &str, account: AccountId) -> SearchAttributes {
-    SearchAttributes::new([
-        KIND.value_set(kind.to_owned()),
-        STAGE.value_set(stage.to_owned()),
-        ACCOUNT.value_set(account.to_string()),
-        NEEDS_ATTENTION.value_set(false),
-    ])
-}
-
-fn order_of_input(input: OrderInput) -> NewOrder {
-    NewOrder {
-        order: input.order,
-        account: input.account,
-        service: input.service,
-        plan_slug: input.plan,
-        term: input.term,
-        currency: input.currency,
-        hostname: input.hostname,
-        image: input.image,
-        sealed_ssh_key: input.sealed_ssh_key,
     }
 }
 

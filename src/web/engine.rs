@@ -6,7 +6,6 @@ use contract::{
     WORKFLOW_TASK_LIMIT,
     attention::Decision,
     order::{CheckoutReply, OrderInput, OrderOutcome, wire},
-    search,
 };
 use temporalio_client::{
     Client, ConnectionOptions, Url, WorkflowExecuteUpdateOptions, WorkflowIdConflictPolicy, WorkflowIdReusePolicy,
@@ -15,15 +14,13 @@ use temporalio_client::{
     tonic::{Code, Request, Status},
 };
 use temporalio_common::{
-    HasWorkflowDefinition, UntypedWorkflow, UpdateDefinition, WorkflowDefinition,
-    data_converters::RawValue,
+    HasWorkflowDefinition, UntypedWorkflow, UpdateDefinition, WorkflowDefinition, data_converters::RawValue,
     protos::temporal::api::workflowservice::v1::GetSystemInfoRequest,
-    search_attributes::{SearchAttributeKey, SearchAttributes},
 };
 use tokio::sync::Mutex;
 use tracing::Instrument;
 
-use crate::telemetry::client_options;
+use crate::{attributes::found_by, telemetry::client_options};
 
 /// How long a page waits for Temporal.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -35,11 +32,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const DECIDE: &str = "decide";
 /// One checkout for one order, however often its form is sent.
 const CHECKOUT_ONCE: &str = "checkout";
-
-const KIND: SearchAttributeKey<String> = SearchAttributeKey::keyword(search::KIND);
-const STAGE: SearchAttributeKey<String> = SearchAttributeKey::keyword(search::STAGE);
-const ACCOUNT: SearchAttributeKey<String> = SearchAttributeKey::keyword(search::ACCOUNT);
-const NEEDS_ATTENTION: SearchAttributeKey<bool> = SearchAttributeKey::bool(search::NEEDS_ATTENTION);
 
 /// Why Temporal did not do what a page asked.
 #[derive(Debug, thiserror::Error)]
@@ -173,12 +165,7 @@ impl Engine {
     /// *Idempotence*: the same order again gives the same answer; an order that has ended says so.
     pub(crate) async fn open_checkout(&self, input: OrderInput) -> Result<CheckoutReply, EngineRefusal> {
         let client = self.client().await?;
-        let attributes = SearchAttributes::new([
-            KIND.value_set(wire::TYPE.to_owned()),
-            STAGE.value_set("reserve".to_owned()),
-            ACCOUNT.value_set(input.account.to_string()),
-            NEEDS_ATTENTION.value_set(false),
-        ]);
+        let attributes = found_by(wire::TYPE, "reserve", Some(input.account));
         let (order, id) = (input.order, input.order.workflow_id());
         let span = tracing::info_span!("opening a checkout", %order, workflow = id);
         let options = WorkflowUpdateWithStartOptions::new(&self.task_queue, id, WorkflowIdConflictPolicy::UseExisting)

@@ -1,4 +1,6 @@
 //! A step out of patience: staff see it on their page and in Temporal, and retry, skip and abandon each end it.
+use std::time::Duration;
+
 use contract::attention::{Decision, Verdict};
 use domain::order::Step;
 use futures::StreamExt;
@@ -27,7 +29,12 @@ pub(crate) async fn staff(house: &House) -> Customer {
 
 /// Waits until a step of a workflow waits for staff, and gives the step's word.
 pub(crate) async fn waiting_step(house: &House, workflow_id: &str) -> String {
-    until(&format!("{workflow_id} waits for staff"), SOON, || async {
+    waiting_step_within(house, workflow_id, SOON).await
+}
+
+/// The same with a limit of one's own.
+pub(crate) async fn waiting_step_within(house: &House, workflow_id: &str, limit: Duration) -> String {
+    until(&format!("{workflow_id} waits for staff"), limit, || async {
         sqlx::query_scalar("select step from attention where workflow_id = $1 and settled_at is null")
             .bind(workflow_id)
             .fetch_optional(house.db())

@@ -53,14 +53,7 @@ pub(crate) async fn decide_firmly(house: &House, workflow_id: &str, values: &[(&
 
 /// Waits until a step of a workflow waits for staff, and gives the step's word. Workers that are killed meanwhile take time.
 pub(crate) async fn waiting_step(house: &House, workflow_id: &str) -> String {
-    until(&format!("{workflow_id} waits for staff"), LIMIT, || async {
-        sqlx::query_scalar("select step from attention where workflow_id = $1 and settled_at is null")
-            .bind(workflow_id)
-            .fetch_optional(house.db())
-            .await
-            .expect("the table")
-    })
-    .await
+    crate::attention::waiting_step_within(house, workflow_id, LIMIT).await
 }
 
 async fn waits(house: &House, workflow_id: &str) -> bool {

@@ -1,12 +1,24 @@
 //! Stripe at the wire: API, Checkout and Billing Portal pages, billing, webhooks.
 //!
 //! Answers `/v1` in the shape of API version `2026-09-30.endive`, holds everything in memory and
-//! bills by itself: a month is a calendar month or, with `--month-secs`, that many seconds. The
-//! pages are `/c/pay/{session}`, `/p/session/{id}` and `/i/{invoice}`. Card `4242…` always pays,
-//! `4000000000000002` is declined, `4000000000000341` pays at checkout and fails afterwards.
+//! bills by itself: a month is a calendar month or, with `--month-secs`, that many seconds (a day is a
+//! thirtieth of it). The pages are `/c/pay/{session}`, `/p/session/{id}`, `/i/{invoice}` (pay, authenticate)
+//! and `/i/{invoice}/pdf`.
 //!
-//! Not as at Stripe: a renewal's invoice is finalized at once instead of an hour later, a failed
-//! payment is not retried by itself, and a past due subscription stays past due.
+//! | card | does |
+//! |---|---|
+//! | `4242…` | always pays |
+//! | `4000000000000002`, `4000000000009995` | declined at checkout; the second for want of money |
+//! | `4000000000000341` | pays at checkout and is declined afterwards |
+//! | `4000002760003184` | a person authenticates every payment; a renewal waits with `requires_action` |
+//! | `AT611904300234573201` | every payment is `processing` until the control API settles it |
+//!
+//! Tax: AT 20, BE 21, CH 8.1, DE 19, DK 25, ES 21, FR 20, GB 20, IE 23, IT 22, NL 21, PL 23, SE 25 %, nothing
+//! elsewhere, reverse charge with an `eu_vat` id in the EU.
+//!
+//! Not as at Stripe: a renewal's invoice is finalized at once instead of an hour later (`draft_secs` changes that),
+//! a failed payment is not retried by itself, and a past due subscription stays past due. Fixed discounts are no part
+//! of a proration. Every tax id counts as verified.
 //!
 //! # Control API (JSON; besides what [`crate::faults`] gives)
 //!
@@ -14,45 +26,79 @@
 //! |---|---|
 //! | `GET /_control/state` | every object by kind, newest last; `payments`: the successful charges and refunds of each invoice |
 //! | `GET /_control/mock_refusals` | what `--mock-url` refused, with the request; `DELETE` forgets it |
-//! | `POST /_control/webhooks` `{paused?, duplicate?, duplicate_percent?, shuffle?, drop_percent?, seed?}` | pauses, repeats each event `duplicate` more times or a part of them once, shuffles, loses attempts (which are retried); `seed` throws the dice |
+//! | `POST /_control/webhooks` `{paused?, duplicate?, duplicate_percent?, shuffle?, drop_percent?, seed?, shape?}` | pauses, repeats each event `duplicate` more times or a part of them once, shuffles, loses attempts (which are retried); `seed` throws the dice; `shape` is `current` or `legacy` (before 2025-03-31) |
 //! | `POST /_control/webhooks/resend` `{event_id}` | delivers an event again |
-//! | `GET /_control/webhooks/pending` | what is not yet acknowledged, and the settings |
-//! | `POST /_control/clock` `{advance_secs?, month_secs?}` | moves the clock forward and bills what is due; sets the length of the months begun from now on (`null`: calendar) |
-//! | `GET /_control/clock` | `{now, month_secs}` |
-//! | `POST /_control/sessions/{id}/pay` `{card?}`, `…/decline`, `…/expire` | acts on a Checkout Session |
-//! | `POST /_control/customers/{id}/card` `{fails}` | gives the customer a card that pays or fails |
+//! | `POST /_control/webhooks/deliver` `{events: [ids], shape?}` | posts these events one after the other, each once for every time it is named, paused or not; answers when all were: `{delivered: [{event_id, acknowledged, why_not}]}` |
+//! | `GET /_control/webhooks/pending` | what is not yet acknowledged, and the settings; `DELETE` forgets it: those are never delivered |
+//! | `POST /_control/events/{id}/restate` | states the same fact under a second event id, and gives that event |
+//! | `POST /_control/clock` `{advance_secs?, month_secs?, draft_secs?}` | moves the clock forward and bills what is due; sets the length of the months begun from now on (`null`: calendar), and how long renewals' invoices stay drafts |
+//! | `GET /_control/clock` | `{now, month_secs, draft_secs}` |
+//! | `POST /_control/sessions/{id}/pay` `{card?, address?, tax_id?: {type, value}, promotion_code?, authenticate?}` | pays as a person would; `card: false` gives none, `authenticate: false` fails the bank's question |
+//! | `POST /_control/sessions/{id}/begin` (the same) and `…/finish` | a person is at their bank's page, and comes back |
+//! | `POST /_control/sessions/{id}/decline`, `…/expire` | tries a card that is declined; expires the session |
+//! | `POST /_control/customers/{id}/card` `{fails}` or `{kind}` | gives the customer a card: `good`, `fails`, `insufficient`, `authenticate`, `delayed` |
+//! | `POST /_control/customers/{id}/no_card` | takes it away |
+//! | `POST /_control/customers/{id}/subscriptions` `{price, quantity?, metadata?}` | begins a subscription as somebody in the dashboard does |
 //! | `POST /_control/subscriptions/{id}/renew` | ends the current period now |
 //! | `POST /_control/subscriptions/{id}/cancel` | ends the subscription now |
-//! | `POST /_control/invoices/{id}/pay` | charges the customer's card for an open invoice |
+//! | `POST /_control/invoices/{id}/pay`, `…/finalize` | charges the customer's card for an open invoice; finalizes a draft and charges it |
+//! | `POST /_control/invoices/{id}/authenticate`, `…/fail_authentication` | answers the bank's question |
+//! | `POST /_control/payment_intents/{id}/succeed`, `…/fail` | settles a payment that is processing, with its invoice and session |
+//! | `POST /_control/charges/{id}/dispute` `{reason?, amount?}` | opens a dispute |
+//! | `POST /_control/disputes/{id}/review`, `…/win`, `…/lose` | moves it on |
+//! | `POST /_control/refunds` `{status}` | refunds begin as `succeeded`, `pending` or `failed` from now on |
+//! | `POST /_control/refunds/{id}/succeed`, `…/fail` | settles a refund; one that had arrived may still fail |
 //!
 //! Faults of its own, by `subject` (the exact path, `/v1/refunds`; none: every `/v1` POST):
 //! `stored_status` `{status}` answers a keyed request with an error that is kept under its
 //! idempotency key, work undone; `slow_work` `{ms}` holds a request and its key that long.
 
+mod balance;
 mod billing;
 mod calendar;
+mod cards;
 mod catalogue;
+mod charges;
 mod checkout;
+mod checkout_create;
 mod checkout_page;
 mod clocks;
 mod control;
+mod control_acts;
+mod coupons;
 mod customers;
+mod discounts;
+mod disputes;
+mod events;
 mod expand;
 mod forms;
 mod front;
 mod idempotency;
+mod invoice_calls;
+mod invoice_page;
+mod invoice_shape;
 mod invoices;
+mod legacy;
 mod page;
 mod payments;
+mod pending_update;
 mod plan_change;
 mod portal;
 mod portal_page;
+mod preview;
 mod refunds;
 mod refusal;
 mod routes;
+mod schedule_shape;
+mod schedules;
+mod subscription_shape;
+mod subscription_update;
 mod subscriptions;
+mod tax;
+mod tax_ids;
 #[cfg(test)]
 mod tests;
+mod trials;
 mod webhooks;
 mod world;
 
@@ -110,6 +156,7 @@ struct App {
     http: reqwest::Client,
     secret_key: String,
     webhook_secret: String,
+    webhook_url: Option<String>,
     mock_url: Option<String>,
     mock_refusals: Mutex<Vec<Value>>,
 }
@@ -136,9 +183,9 @@ pub(crate) async fn run(args: StripeArgs) -> anyhow::Result<()> {
         tokio::net::TcpListener::bind(args.listen).await.with_context(|| format!("listening on {}", args.listen))?;
     let app = Arc::new(new_app(&args, listener.local_addr()?)?);
     tokio::spawn(bill_forever(Arc::clone(&app)));
-    if let Some(url) = args.webhook_url {
+    if args.webhook_url.is_some() {
         app.world().outbox.enabled = true;
-        tokio::spawn(webhooks::deliver_forever(Arc::clone(&app), url));
+        tokio::spawn(webhooks::deliver_forever(Arc::clone(&app)));
     }
     axum::serve(listener, router(app)).await.context("serving")
 }
@@ -159,6 +206,7 @@ fn new_app(args: &StripeArgs, address: SocketAddr) -> anyhow::Result<App> {
         http,
         secret_key: args.secret_key.clone(),
         webhook_secret: args.webhook_secret.clone().unwrap_or_default(),
+        webhook_url: args.webhook_url.clone(),
         mock_url: args.mock_url.clone(),
         mock_refusals: Mutex::new(Vec::new()),
     })
@@ -168,8 +216,10 @@ fn router(app: Arc<App>) -> Router {
     let faults = app.faults.clone();
     let served = front::router(Arc::clone(&app))
         .merge(checkout_page::router(Arc::clone(&app)))
+        .merge(invoice_page::router(Arc::clone(&app)))
         .merge(portal_page::router(Arc::clone(&app)));
-    faults.wrap(served).merge(control::router(app)).merge(faults.router())
+    let controls = control::router(Arc::clone(&app)).merge(control_acts::router(app));
+    faults.wrap(served).merge(controls).merge(faults.router())
 }
 
 async fn bill_forever(app: Arc<App>) {

@@ -135,9 +135,11 @@ pub(super) fn create_price(world: &mut World, call: &Call) -> Answer {
             "active",
             "tax_behavior",
             "billing_scheme",
+            "currency_options",
         ],
     )?;
     let id = new_price(world, params, boolean(params, "active")?.unwrap_or(true))?;
+    offer_currencies(world, &id, params)?;
     world.copy("price", &id)
 }
 
@@ -189,6 +191,43 @@ pub(super) fn new_price(world: &mut World, params: &Value, active: bool) -> Resu
     Ok(id)
 }
 
+/// Keeps `currency_options`; prices show them only when that is expanded, with the price's own currency among them.
+fn offer_currencies(world: &mut World, id: &str, params: &Value) -> Result<(), Refusal> {
+    let Some(Value::Object(given)) = params.get("currency_options") else {
+        return Ok(());
+    };
+    let mut options = world.currency_options.remove(id).unwrap_or_else(|| json!({}));
+    for (currency, option) in given {
+        let path = format!("currency_options.{currency}");
+        only(option, &["unit_amount", "unit_amount_decimal", "tax_behavior"])?;
+        let amount = integer(option, "unit_amount")?.ok_or_else(|| Refusal::missing_parameter(&path))?;
+        options[currency.to_lowercase()] = json!({
+            "custom_unit_amount": null, "tax_behavior": text(option, "tax_behavior").unwrap_or("unspecified"),
+            "unit_amount": amount, "unit_amount_decimal": amount.to_string(),
+        });
+    }
+    world.currency_options.insert(id.to_owned(), options);
+    Ok(())
+}
+
+/// What one of a price costs in a currency, in minor units.
+///
+/// *Errors*: 400 when it is not sold in that currency.
+pub(super) fn unit_amount(world: &World, price: &Value, currency: &str) -> Result<i64, Refusal> {
+    let amount = if price["currency"] == currency {
+        &price["unit_amount"]
+    } else {
+        let options = world.currency_options.get(price["id"].as_str().unwrap_or_default());
+        options.map_or(&Value::Null, |options| &options[currency]["unit_amount"])
+    };
+    amount.as_i64().ok_or_else(|| {
+        Refusal::state(format!(
+            "The price specified supports currencies of `{}`. This doesn't match the expected currency: `{currency}`.",
+            price["currency"].as_str().unwrap_or_default()
+        ))
+    })
+}
+
 fn recurring(params: &Value) -> Result<Value, Refusal> {
     if params.get("recurring").is_none() {
         return Ok(Value::Null);
@@ -237,8 +276,11 @@ fn free_lookup_key(world: &mut World, lookup_key: &str, transfer: bool) -> Resul
 /// `POST /v1/prices/{id}`.
 pub(super) fn update_price(world: &mut World, call: &Call, id: &str) -> Answer {
     let params = &call.params;
-    only(params, &["active", "lookup_key", "transfer_lookup_key", "metadata", "nickname", "tax_behavior"])?;
+    let known =
+        ["active", "lookup_key", "transfer_lookup_key", "metadata", "nickname", "tax_behavior", "currency_options"];
+    only(params, &known)?;
     world.get("price", id, "id")?;
+    offer_currencies(world, id, params)?;
     let active = boolean(params, "active")?;
     let lookup_key = text(params, "lookup_key").map(str::to_owned);
     if let Some(lookup_key) = &lookup_key

@@ -1,249 +1,217 @@
-//! Checkout Sessions for subscriptions: created, paid, declined, expired.
+//! Checkout Sessions for subscriptions: paid, declined, expired.
 
 use serde_json::{Value, json};
 
-use super::forms::{self, integer, merge_metadata, only, required, text};
+use super::cards::Card;
+use super::coupons;
+use super::discounts::{self, Purchase, Source};
+use super::forms::{only, text};
+use super::payments::Outcome;
 use super::refusal::{Answer, Refusal};
 use super::subscriptions::{self, Beginning};
-use super::world::{Call, Card, World, new_id, with_nulls};
-use super::{catalogue, customers, payments};
+use super::world::{Call, World};
+use super::{customers, invoices, payments, tax, tax_ids, trials};
 
-/// A card that is declined at once.
-pub(super) const DECLINED_CARD: &str = "4000000000000002";
-/// A card that attaches, pays at checkout and is declined afterwards.
-pub(super) const FAILS_LATER_CARD: &str = "4000000000000341";
-const LIFE_MAX_SECS: i64 = 86_400;
 const KIND: &str = "checkout.session";
-/// What a session has and this stand-in leaves empty, or fills later.
-const NULL_FIELDS: &[&str] = &[
-    "adaptive_pricing",
-    "after_expiration",
-    "allow_promotion_codes",
-    "billing_address_collection",
-    "client_secret",
-    "collected_information",
-    "consent",
-    "consent_collection",
-    "currency",
-    "currency_conversion",
-    "customer_account",
-    "customer_creation",
-    "customer_details",
-    "integration_identifier",
-    "invoice",
-    "invoice_creation",
-    "managed_payments",
-    "origin_context",
-    "payment_intent",
-    "payment_link",
-    "payment_method_configuration_details",
-    "permissions",
-    "recovered_from",
-    "saved_payment_method_options",
-    "setup_intent",
-    "shipping_address_collection",
-    "shipping_cost",
-    "submit_type",
-    "subscription",
-    "url",
-    "wallet_options",
-];
 
-/// `POST /v1/checkout/sessions`.
-pub(super) fn create(world: &mut World, call: &Call) -> Answer {
-    let params = &call.params;
-    only(
-        params,
-        &[
-            "mode",
-            "customer",
-            "customer_email",
-            "line_items",
-            "client_reference_id",
-            "success_url",
-            "cancel_url",
-            "metadata",
-            "subscription_data",
-            "expires_at",
-            "payment_method_types",
-            "allow_promotion_codes",
-            "locale",
-            "billing_address_collection",
-            "payment_method_collection",
-            "automatic_tax",
-            "ui_mode",
-            "submit_type",
-        ],
-    )?;
-    if required(params, "mode")? != "subscription" {
-        return Err(Refusal::invalid("Only mode `subscription` is sold here.", "mode"));
-    }
-    required(params, "success_url")?;
-    if let Some(data) = params.get("subscription_data") {
-        only(data, &["metadata", "description"]).map_err(|_| Refusal::unknown_parameter("subscription_data"))?;
-    }
-    let email = match text(params, "customer") {
-        Some(customer) => world.get("customer", customer, "customer")?["email"].clone(),
-        None => Value::Null,
-    };
-    if text(params, "customer").is_some() && text(params, "customer_email").is_some() {
-        return Err(Refusal::state("You may only specify one of these parameters: customer, customer_email."));
-    }
-    let expires_at = expiry(world, params)?;
-    let lines = line_items(world, params)?;
-    let id = new_id("cs_test_");
-    let amount: i64 = lines.iter().filter_map(|line| line["amount_total"].as_i64()).sum();
-    let mut session = blank(params, &id);
-    session["created"] = json!(world.now());
-    session["expires_at"] = json!(expires_at);
-    session["amount_subtotal"] = json!(amount);
-    session["amount_total"] = json!(amount);
-    session["currency"] = lines[0]["currency"].clone();
-    session["url"] = json!(format!("{}/c/pay/{id}", world.public_url));
-    if let Some(email) = email.as_str().or(text(params, "customer_email")) {
-        session["customer_details"] = customer_details(&json!(email));
-    }
-    merge_metadata(&mut session, params.get("metadata"));
-    let mut held = json!({"metadata": {}});
-    merge_metadata(&mut held, forms::at(params, "subscription_data.metadata"));
-    world.session_metadata.insert(id.clone(), held["metadata"].take());
-    for mut line in lines {
-        line["session"] = json!(id);
-        world.insert(line);
-    }
-    world.insert(session);
-    world.copy(KIND, &id)
+/// What a person types on the page.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Typed {
+    /// A card number; none when a trial needs none.
+    pub(super) card: Option<String>,
+    /// A billing address with at least `country`.
+    pub(super) address: Option<Value>,
+    /// Type and value of a tax id.
+    pub(super) tax_id: Option<(String, String)>,
+    /// A promotion code as customers know it.
+    pub(super) promotion_code: Option<String>,
+    /// Whether authentication fails, for a card that needs it.
+    pub(super) authentication_fails: bool,
 }
 
-fn expiry(world: &World, params: &Value) -> Result<i64, Refusal> {
-    let now = world.now();
-    let expires_at = integer(params, "expires_at")?.unwrap_or(now + LIFE_MAX_SECS);
-    if expires_at < now + world.min_session_secs {
-        return Err(Refusal::invalid(
-            format!(
-                "The `expires_at` timestamp must be at least {} minutes from Checkout Session creation.",
-                world.min_session_secs / 60
-            ),
-            "expires_at",
-        ));
+impl Typed {
+    /// Nothing but a card number.
+    pub(super) fn card(number: &str) -> Self {
+        Self { card: Some(number.to_owned()), ..Self::default() }
     }
-    if expires_at > now + LIFE_MAX_SECS {
-        return Err(Refusal::invalid(
-            "The `expires_at` timestamp must be less than 24 hours from Checkout Session creation.",
-            "expires_at",
-        ));
-    }
-    Ok(expires_at)
 }
 
-fn line_items(world: &mut World, params: &Value) -> Result<Vec<Value>, Refusal> {
-    let Some(Value::Array(given)) = params.get("line_items") else {
-        return Err(Refusal::missing_parameter("line_items"));
-    };
-    let mut lines = Vec::new();
-    for (index, line) in given.iter().enumerate() {
-        only(line, &["price", "price_data", "quantity"])?;
-        let quantity = integer(line, "quantity")?
-            .ok_or_else(|| Refusal::missing_parameter(&format!("line_items.{index}.quantity")))?;
-        let price_id = match (text(line, "price"), line.get("price_data")) {
-            (Some(price), None) => price.to_owned(),
-            (None, Some(data)) => catalogue::new_price(world, data, false)?,
-            _ => return Err(Refusal::missing_parameter(&format!("line_items.{index}.price"))),
-        };
-        let param = format!("line_items.{index}.price");
-        let price = world.get("price", &price_id, &param)?.clone();
-        if line.get("price").is_some() && price["active"] != true {
-            return Err(Refusal::invalid(
-                "The price specified is inactive. This field only accepts active prices.",
-                &param,
-            ));
-        }
-        if price["type"] != "recurring" {
-            return Err(Refusal::state(
-                "You must provide at least one recurring price in `subscription` mode when using prices.",
-            ));
-        }
-        let product = price["product"].as_str().and_then(|product| world.find(product));
-        let description = product.map_or(Value::Null, |product| product["name"].clone());
-        let amount = price["unit_amount"].as_i64().unwrap_or(0) * quantity;
-        lines.push(json!({
-            "id": new_id("li_"), "object": "item", "adjustable_quantity": null, "amount_discount": 0,
-            "amount_subtotal": amount, "amount_tax": 0, "amount_total": amount,
-            "currency": price["currency"], "description": description, "metadata": {}, "price": price,
-            "quantity": quantity,
-        }));
-    }
-    if lines.is_empty() {
-        return Err(Refusal::missing_parameter("line_items"));
-    }
-    Ok(lines)
-}
-
-fn customer_details(email: &Value) -> Value {
-    json!({
-        "address": null, "business_name": null, "email": email, "individual_name": null,
-        "name": null, "phone": null, "tax_exempt": "none", "tax_ids": [],
-    })
-}
-
-fn blank(params: &Value, id: &str) -> Value {
-    let opt = |path: &str| text(params, path).map_or(Value::Null, |found| json!(found));
-    let session = json!({
-        "id": id, "object": KIND, "amount_subtotal": 0, "amount_total": 0,
-        "automatic_tax": {"enabled": false, "liability": null, "provider": null, "status": null},
-        "cancel_url": opt("cancel_url"), "client_reference_id": opt("client_reference_id"), "created": 0,
-        "custom_fields": [],
-        "custom_text": {"after_submit": null, "shipping_address": null, "submit": null, "terms_of_service_acceptance": null},
-        "customer": opt("customer"), "customer_email": opt("customer_email"), "discounts": [], "expires_at": 0,
-        "livemode": false, "locale": opt("locale"), "metadata": {}, "mode": "subscription",
-        "payment_method_collection": "always", "payment_method_options": {}, "payment_method_types": ["card"],
-        "payment_status": "unpaid", "phone_number_collection": {"enabled": false}, "shipping_options": [],
-        "status": "open", "success_url": opt("success_url"),
-        "total_details": {"amount_discount": 0, "amount_shipping": 0, "amount_tax": 0},
-        "ui_mode": "hosted_page",
-    });
-    with_nulls(session, NULL_FIELDS)
-}
-
-/// Pays an open session with a card number: the subscription begins, the session completes.
+/// Pays an open session: the subscription begins, the session completes.
 ///
 /// A session that is not open is left alone with a 400, a declined card with a 402.
-pub(super) fn pay(world: &mut World, id: &str, card_number: &str) -> Result<(), Refusal> {
+pub(super) fn pay(world: &mut World, id: &str, typed: &Typed) -> Result<(), Refusal> {
     expire_due(world)?;
     let session = world.copy(KIND, id)?;
     if session["status"] != "open" {
         return Err(not_open(&session));
     }
-    let digits: String = card_number.chars().filter(char::is_ascii_digit).collect();
-    if digits == DECLINED_CARD || !(12..=19).contains(&digits.len()) {
-        return Err(Refusal::card_declined());
+    let plan = world.session_plans.get(id).cloned().unwrap_or_else(|| json!({}));
+    let sources = discounts_of(world, &session, &plan, typed)?;
+    let card = match &typed.card {
+        Some(number) => Some(Card::typed(number)?),
+        None if session["payment_method_collection"] == "if_required" && session["amount_total"] == 0 => None,
+        None => return Err(Refusal::card_declined("generic_decline")),
+    };
+    if card == Some(Card::Authenticate) && typed.authentication_fails {
+        return Err(Refusal::authentication_failed());
     }
-    let card = if digits == FAILS_LATER_CARD { Card::FailsLater } else { Card::Good };
-    let customer = session["customer"]
-        .as_str()
-        .map_or_else(|| customers::new(world, &json!({"email": session["customer_email"]})), str::to_owned);
-    let payment_method = payments::attach_card(world, &customer, card)?;
-    let items = world
-        .all("item")
-        .filter(|line| line["session"] == id)
-        .filter_map(|line| {
-            let price = line["price"]["id"].as_str()?.to_owned();
-            Some((price, line["quantity"].as_i64().unwrap_or(1)))
-        })
-        .collect();
-    let metadata = world.session_metadata.get(id).cloned().unwrap_or(json!({}));
-    let begin = Beginning { customer: customer.clone(), items, metadata, payment_method };
+    if typed.tax_id.is_some() && session["tax_id_collection"]["enabled"] != true {
+        return Err(Refusal::state("This session does not collect tax ids."));
+    }
+    let taxed = plan["extra"]["automatic_tax"]["enabled"] == true;
+    if taxed && !has_location(world, &session, typed) {
+        return Err(Refusal::state("A billing address is needed.").with_code("customer_tax_location_invalid"));
+    }
+    let customer = buyer(world, &session, &plan, typed)?;
+    let payment_method = card.map(|card| payments::attach_card(world, &customer, card)).transpose()?;
+    let now = world.clock_of(world.get("customer", &customer, "customer")?);
+    let month_secs = world.month_secs_of(world.get("customer", &customer, "customer")?);
+    let days = plan["trial_period_days"].as_i64().map(|days| trials::end_after(now, days, month_secs));
+    let begin = Beginning {
+        customer: customer.clone(),
+        items: items(world, id),
+        metadata: plan["metadata"].clone(),
+        payment_method,
+        currency: session["currency"].as_str().map(str::to_owned),
+        trial_end: plan["trial_end"].as_i64().or(days),
+        extra: plan["extra"].clone(),
+        discounts: sources.clone(),
+        session: Some(id.to_owned()),
+    };
     let (subscription, invoice) = subscriptions::begin(world, begin)?;
-    let email = world.get("customer", &customer, "customer")?["email"].clone();
+    complete(world, id, (&customer, &subscription, &invoice), &sources)
+}
+
+/// A person has typed everything and is at their bank's page.
+pub(super) fn begin(world: &mut World, id: &str, typed: Typed) -> Result<(), Refusal> {
+    let session = world.copy(KIND, id)?;
+    if session["status"] != "open" {
+        return Err(not_open(&session));
+    }
+    world.paying.insert(id.to_owned(), typed);
+    Ok(())
+}
+
+/// The person comes back from their bank's page; a session that expired meanwhile charges nothing.
+pub(super) fn finish(world: &mut World, id: &str) -> Result<(), Refusal> {
+    let typed = world.paying.remove(id).ok_or_else(|| Refusal::state("Nobody is paying this session."))?;
+    pay(world, id, &typed)
+}
+
+fn items(world: &World, session: &str) -> Vec<(String, i64)> {
+    let lines = world.all("item").filter(|line| line["session"] == session);
+    lines
+        .filter_map(|line| Some((line["price"]["id"].as_str()?.to_owned(), line["quantity"].as_i64().unwrap_or(1))))
+        .collect()
+}
+
+fn discounts_of(world: &World, session: &Value, plan: &Value, typed: &Typed) -> Result<Vec<Source>, Refusal> {
+    let Some(code) = &typed.promotion_code else {
+        return Ok(discounts::from_json(&plan["discounts"]));
+    };
+    if session["allow_promotion_codes"] != true {
+        return Err(Refusal::state("This session takes no promotion codes."));
+    }
+    let wanted = Purchase {
+        customer: session["customer"].as_str(),
+        currency: session["currency"].as_str().unwrap_or_default(),
+        amount: session["amount_subtotal"].as_i64(),
+    };
+    let id = coupons::typed(world, code)?;
+    coupons::redeemable_code(world, &id, &wanted, "promotion_code").map(|source| vec![source])
+}
+
+fn has_location(world: &World, session: &Value, typed: &Typed) -> bool {
+    let known = session["customer"].as_str().and_then(|id| world.find(id));
+    typed.address.is_some() || known.is_some_and(|customer| customer["address"]["country"].is_string())
+}
+
+/// The customer, with what was typed as far as the session lets it be kept.
+fn buyer(world: &mut World, session: &Value, plan: &Value, typed: &Typed) -> Result<String, Refusal> {
+    let known = session["customer"].as_str().map(str::to_owned);
+    let fresh = known.is_none();
+    let id = known.unwrap_or_else(|| customers::new(world, &json!({"email": session["customer_email"]})));
+    let row = world.get_mut("customer", &id)?;
+    if let Some(address) = &typed.address
+        && (fresh || plan["customer_update"]["address"] == "auto" || row["address"].is_null())
+    {
+        row["address"] = customers::address(address);
+        let previous = json!({"address": null});
+        world.emit("customer", &id, "customer.updated", Some(previous));
+    }
+    if let Some((kind, value)) = &typed.tax_id {
+        tax_ids::add(world, &id, kind, value)?;
+    }
+    Ok(id)
+}
+
+fn complete(
+    world: &mut World,
+    id: &str,
+    (customer, subscription, invoice): (&str, &str, &str),
+    sources: &[Source],
+) -> Result<(), Refusal> {
+    let paid = world.copy("invoice", invoice)?;
+    let buyer = world.copy("customer", customer)?;
+    let ids: Vec<Value> = world
+        .all("tax_id")
+        .filter(|row| row["customer"] == customer)
+        .map(|row| json!({"type": row["type"], "value": row["value"]}))
+        .collect();
+    let sum = |field: &str| -> i64 {
+        paid[field].as_array().into_iter().flatten().filter_map(|row| row["amount"].as_i64()).sum()
+    };
     let row = world.get_mut(KIND, id)?;
     row["status"] = json!("complete");
-    row["payment_status"] = json!("paid");
+    row["payment_status"] = match (paid["amount_due"].as_i64(), paid["status"].as_str()) {
+        (Some(0), _) => json!("no_payment_required"),
+        (_, Some("paid")) => json!("paid"),
+        _ => json!("unpaid"),
+    };
+    row["amount_subtotal"] = paid["subtotal"].clone();
+    row["amount_total"] = paid["total"].clone();
+    row["total_details"] = json!({"amount_discount": sum("total_discount_amounts"), "amount_shipping": 0, "amount_tax": sum("total_taxes")});
+    row["discounts"] = discounts::to_json(sources);
+    if paid["automatic_tax"]["enabled"] == true {
+        row["automatic_tax"] = tax::automatic("complete");
+    }
     row["customer"] = json!(customer);
-    row["customer_details"] = customer_details(&email);
+    row["customer_details"] = customer_details(&buyer, &ids);
     row["subscription"] = json!(subscription);
     row["invoice"] = json!(invoice);
     row["url"] = Value::Null;
     world.emit(KIND, id, "checkout.session.completed", None);
+    Ok(())
+}
+
+/// A session's `customer_details`.
+pub(super) fn customer_details(customer: &Value, tax_ids: &[Value]) -> Value {
+    json!({
+        "address": customer["address"], "business_name": null, "email": customer["email"], "individual_name": null,
+        "name": customer["name"], "phone": null, "tax_exempt": "none", "tax_ids": tax_ids,
+    })
+}
+
+/// A payment that was on its way came to an end: its invoice follows, and the session it began at.
+///
+/// Events: `checkout.session.async_payment_succeeded` or `…_failed`.
+pub(super) fn settle(world: &mut World, intent: &str, arrived: bool) -> Result<(), Refusal> {
+    let outcome = payments::settle(world, intent, arrived)?;
+    let invoice = invoices::intent_moved(world, intent, outcome)?;
+    let session = world
+        .all(KIND)
+        .find(|row| invoice.as_deref().is_some_and(|invoice| row["invoice"] == invoice))
+        .and_then(|row| row["id"].as_str())
+        .map(str::to_owned);
+    let Some(session) = session else {
+        return Ok(());
+    };
+    if outcome == Outcome::Paid {
+        world.get_mut(KIND, &session)?["payment_status"] = json!("paid");
+        world.emit(KIND, &session, "checkout.session.async_payment_succeeded", None);
+    } else {
+        world.emit(KIND, &session, "checkout.session.async_payment_failed", None);
+    }
     Ok(())
 }
 

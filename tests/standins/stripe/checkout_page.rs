@@ -1,4 +1,4 @@
-//! The Checkout page, and the page of one invoice.
+//! The Checkout page.
 
 use std::sync::Arc;
 
@@ -8,20 +8,19 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::page::{amount, escape, moment, page};
+use super::cards::{self, Card};
+use super::checkout::Typed;
+use super::page::{amount, escape, page};
 use super::world::World;
-use super::{App, checkout, invoices};
+use super::{App, checkout};
 
 const GOOD_CARD: &str = "4242 4242 4242 4242";
 
-/// Routes `/c/pay/{session}` and `/i/{invoice}`.
+/// Route `/c/pay/{session}`.
 pub(super) fn router(app: Arc<App>) -> Router {
-    Router::new()
-        .route("/c/pay/{id}", get(show).post(act))
-        .route("/i/{id}", get(show_invoice).post(pay_invoice))
-        .with_state(app)
+    Router::new().route("/c/pay/{id}", get(show).post(act)).with_state(app)
 }
 
 #[derive(Deserialize)]
@@ -29,6 +28,25 @@ struct Act {
     action: String,
     #[serde(default)]
     card: String,
+    #[serde(default)]
+    country: String,
+    #[serde(default)]
+    vat_id: String,
+    #[serde(default)]
+    promotion_code: String,
+}
+
+impl Act {
+    fn typed(&self) -> Typed {
+        let given = |text: &str| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
+        Typed {
+            card: given(&self.card),
+            address: given(&self.country).map(|country| json!({"country": country.to_uppercase()})),
+            tax_id: given(&self.vat_id).map(|value| ("eu_vat".to_owned(), value)),
+            promotion_code: given(&self.promotion_code),
+            authentication_fails: self.action == "fail-authentication",
+        }
+    }
 }
 
 async fn show(State(app): State<Arc<App>>, Path(id): Path<String>) -> Response {
@@ -43,9 +61,12 @@ async fn act(State(app): State<Arc<App>>, Path(id): Path<String>, Form(asked): F
     let Ok(session) = world.copy("checkout.session", &id) else {
         return render(&world, &id, None);
     };
-    let card = match asked.action.as_str() {
-        "pay" => asked.card.as_str(),
-        "decline" => checkout::DECLINED_CARD,
+    let typed = match asked.action.as_str() {
+        "pay" if Card::typed(&asked.card).is_ok_and(|card| card == Card::Authenticate) => {
+            return challenge(&asked);
+        }
+        "pay" | "authenticate" | "fail-authentication" => asked.typed(),
+        "decline" => Typed::card(cards::DECLINED),
         "abandon" => {
             return match session["cancel_url"].as_str() {
                 Some(url) => Redirect::to(url).into_response(),
@@ -54,11 +75,48 @@ async fn act(State(app): State<Arc<App>>, Path(id): Path<String>, Form(asked): F
         }
         _ => return render(&world, &id, Some("There is no such button.")),
     };
-    match checkout::pay(&mut world, &id, card) {
+    match checkout::pay(&mut world, &id, &typed) {
         Ok(()) => Redirect::to(&checkout::success_url(&session)).into_response(),
-        Err(refusal) if refusal.status == 402 => render(&world, &id, Some(refusal.message())),
-        Err(_) => render(&world, &id, None),
+        Err(refusal) => render(&world, &id, Some(refusal.message())),
     }
+}
+
+/// The bank's page, as a card that needs it shows it; what was typed goes along.
+fn challenge(asked: &Act) -> Response {
+    let kept = [
+        ("card", &asked.card),
+        ("country", &asked.country),
+        ("vat_id", &asked.vat_id),
+        ("promotion_code", &asked.promotion_code),
+    ];
+    let hidden: String = kept
+        .iter()
+        .map(|(name, value)| format!("<input type=\"hidden\" name=\"{name}\" value=\"{}\">", escape(value)))
+        .collect::<Vec<String>>()
+        .concat();
+    let body = format!(
+        "<p>Your bank asks whether it is you who pays.</p><form method=\"post\">{hidden}\
+         <button class=\"main\" id=\"authenticate\" name=\"action\" value=\"authenticate\">Complete authentication</button>\
+         <button id=\"fail-authentication\" name=\"action\" value=\"fail-authentication\">Fail authentication</button></form>"
+    );
+    page(StatusCode::OK, "3D Secure", &body)
+}
+
+/// Fields that only some sessions have.
+fn more_fields(session: &Value) -> String {
+    let mut fields = String::new();
+    if session["automatic_tax"]["enabled"] == true || session["billing_address_collection"] == "required" {
+        fields.push_str("<label for=\"country\">Country (two letters)</label><input id=\"country\" name=\"country\" autocomplete=\"country\">");
+    }
+    if session["tax_id_collection"]["enabled"] == true {
+        fields.push_str("<label for=\"vat_id\">VAT id of your business</label><input id=\"vat_id\" name=\"vat_id\">");
+    }
+    if session["allow_promotion_codes"] == true {
+        fields.push_str(
+            "<label for=\"promotion_code\">Promotion code</label><input id=\"promotion_code\" name=\"promotion_code\">",
+        );
+    }
+    fields
 }
 
 fn render(world: &World, id: &str, fault: Option<&str>) -> Response {
@@ -93,12 +151,13 @@ fn render(world: &World, id: &str, fault: Option<&str>) -> Response {
          <form method=\"post\"><label for=\"email\">E-mail</label>\
          <input id=\"email\" value=\"{}\" readonly>\
          <label for=\"card\">Card number</label>\
-         <input id=\"card\" name=\"card\" inputmode=\"numeric\" autocomplete=\"cc-number\" value=\"{GOOD_CARD}\">\
+         <input id=\"card\" name=\"card\" inputmode=\"numeric\" autocomplete=\"cc-number\" value=\"{GOOD_CARD}\">{}\
          <button class=\"main\" id=\"pay\" name=\"action\" value=\"pay\">Pay {total}</button>\
          <button id=\"decline\" name=\"action\" value=\"decline\">Pay with a card that is declined</button>\
          <button id=\"abandon\" name=\"action\" value=\"abandon\">Cancel and return</button></form>",
         lines(world, id),
         escape(email),
+        more_fields(session),
     );
     let status = if fault.is_some() { StatusCode::PAYMENT_REQUIRED } else { StatusCode::OK };
     page(status, "Checkout", &body)
@@ -121,40 +180,4 @@ fn lines(world: &World, session: &str) -> String {
         })
         .collect::<Vec<String>>()
         .concat()
-}
-
-async fn show_invoice(State(app): State<Arc<App>>, Path(id): Path<String>) -> Response {
-    render_invoice(&app.world(), &id, None)
-}
-
-async fn pay_invoice(State(app): State<Arc<App>>, Path(id): Path<String>) -> Response {
-    let mut world = app.world();
-    let fault = match invoices::collect(&mut world, &id, false) {
-        Ok(true) => None,
-        Ok(false) => Some("Your card was declined."),
-        Err(_) => Some("This invoice cannot be paid."),
-    };
-    render_invoice(&world, &id, fault)
-}
-
-fn render_invoice(world: &World, id: &str, fault: Option<&str>) -> Response {
-    let Ok(invoice) = world.get("invoice", id, "id") else {
-        return page(StatusCode::NOT_FOUND, "Invoice", "<p>There is no such invoice.</p>");
-    };
-    let text = |value: &Value| escape(value.as_str().unwrap_or_default());
-    let alert =
-        fault.map_or_else(String::new, |fault| format!("<p class=\"alert\" role=\"alert\">{}</p>", escape(fault)));
-    let form = if invoice["status"] == "open" {
-        "<form method=\"post\"><button class=\"main\" id=\"pay\">Pay with the card on file</button></form>"
-    } else {
-        ""
-    };
-    let body = format!(
-        "{alert}<p>{}: <strong>{}</strong>, {}, {}</p>{form}",
-        text(&invoice["number"]),
-        amount(invoice["amount_due"].as_i64().unwrap_or(0), invoice["currency"].as_str().unwrap_or_default()),
-        text(&invoice["status"]),
-        moment(invoice["created"].as_i64().unwrap_or(0)),
-    );
-    page(StatusCode::OK, "Invoice", &body)
 }

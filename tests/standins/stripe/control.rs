@@ -1,20 +1,20 @@
-//! The control API; the module above lists its calls.
+//! The control API: what there is, the clock, how events are delivered; the module above lists its calls.
 
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
 use super::refusal::{Answer, Refusal};
-use super::webhooks::ConductChange;
-use super::world::{Card, World};
-use super::{App, billing, checkout, invoices, payments, subscriptions};
+use super::webhooks::{self, ConductChange, Shape};
+use super::world::World;
+use super::{App, billing, events};
 
-const GOOD_CARD: &str = "4242424242424242";
+const DELIVERIES_MAX: usize = 5_000;
 
 /// Routes under `/_control`.
 pub(super) fn router(app: Arc<App>) -> Router {
@@ -23,16 +23,16 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route("/_control/mock_refusals", get(mock_refusals).delete(forget_refusals))
         .route("/_control/webhooks", post(set_webhooks))
         .route("/_control/webhooks/resend", post(resend))
+        .route("/_control/webhooks/deliver", post(deliver))
         .route("/_control/webhooks/pending", get(pending))
+        .route("/_control/webhooks/pending", delete(forget_pending))
+        .route("/_control/events/{id}/restate", post(restate))
         .route("/_control/clock", get(clock).post(set_clock))
-        .route("/_control/sessions/{id}/{act}", post(act_on_session))
-        .route("/_control/customers/{id}/card", post(set_card))
-        .route("/_control/subscriptions/{id}/{act}", post(act_on_subscription))
-        .route("/_control/invoices/{id}/pay", post(pay_invoice))
         .with_state(app)
 }
 
-fn respond(answer: Answer) -> Response {
+/// An answer of the control API.
+pub(super) fn respond(answer: Answer) -> Response {
     match answer {
         Ok(body) => Json(body).into_response(),
         Err(refusal) => {
@@ -42,7 +42,8 @@ fn respond(answer: Answer) -> Response {
     }
 }
 
-fn given(body: &[u8]) -> Result<Value, Refusal> {
+/// The JSON of a body that may be empty.
+pub(super) fn given(body: &[u8]) -> Result<Value, Refusal> {
     if body.is_empty() {
         return Ok(json!({}));
     }
@@ -65,6 +66,14 @@ async fn state(State(app): State<Arc<App>>) -> Json<Value> {
         "charges": rows("charge"),
         "refunds": rows("refund"),
         "events": rows("event"),
+        "balance_transactions": rows("customer_balance_transaction"),
+        "schedules": rows("subscription_schedule"),
+        "coupons": rows("coupon"),
+        "promotion_codes": rows("promotion_code"),
+        "discounts": rows("discount"),
+        "disputes": rows("dispute"),
+        "tax_ids": rows("tax_id"),
+        "deleted_customers": rows("deleted_customer"),
         "payments": payments_by_invoice(&world),
     }))
 }
@@ -128,9 +137,40 @@ async fn resend(State(app): State<Arc<App>>, Json(asked): Json<Value>) -> Respon
     respond(found)
 }
 
+async fn forget_pending(State(app): State<Arc<App>>) -> Json<Value> {
+    Json(app.world().outbox.forget())
+}
+
+async fn restate(State(app): State<Arc<App>>, Path(id): Path<String>) -> Response {
+    respond(events::restate(&mut app.world(), &id))
+}
+
+/// Posts events one after the other, each once, and says what was answered.
+async fn deliver(State(app): State<Arc<App>>, Json(asked): Json<Value>) -> Response {
+    let Some(ids) = asked["events"].as_array().filter(|ids| ids.len() <= DELIVERIES_MAX) else {
+        return respond(Err(Refusal::missing_parameter("events")));
+    };
+    let shape = match asked["shape"].as_str() {
+        None => app.world().outbox.shape(),
+        Some(word) => match Shape::named(word) {
+            Some(shape) => shape,
+            None => return respond(Err(Refusal::invalid("shape is legacy or current", "shape"))),
+        },
+    };
+    let mut delivered = Vec::new();
+    for id in ids.iter().filter_map(Value::as_str) {
+        if let Err(refusal) = app.world().copy("event", id) {
+            return respond(Err(refusal));
+        }
+        let outcome = webhooks::post(&app, id, shape).await;
+        delivered.push(json!({"event_id": id, "acknowledged": outcome.is_ok(), "why_not": outcome.err()}));
+    }
+    respond(Ok(json!({"delivered": delivered})))
+}
+
 async fn clock(State(app): State<Arc<App>>) -> Json<Value> {
     let world = app.world();
-    Json(json!({"now": world.clock(), "month_secs": world.month_secs}))
+    Json(json!({"now": world.clock(), "month_secs": world.month_secs, "draft_secs": world.draft_secs}))
 }
 
 async fn set_clock(State(app): State<Arc<App>>, Json(asked): Json<Value>) -> Response {
@@ -151,60 +191,13 @@ async fn set_clock(State(app): State<Arc<App>>, Json(asked): Json<Value>) -> Res
                 .ok_or_else(|| Refusal::invalid("advance_secs is a number of at least 0", "advance_secs"))?;
             world.advance(secs);
         }
+        if let Some(given) = asked.get("draft_secs") {
+            let secs = given.as_i64().filter(|secs| *secs >= 0);
+            world.draft_secs =
+                secs.ok_or_else(|| Refusal::invalid("draft_secs is a number of at least 0", "draft_secs"))?;
+        }
         billing::bill_due(&mut world)?;
-        Ok(json!({"now": world.clock(), "month_secs": world.month_secs}))
+        Ok(json!({"now": world.clock(), "month_secs": world.month_secs, "draft_secs": world.draft_secs}))
     })();
     respond(result)
-}
-
-async fn act_on_session(
-    State(app): State<Arc<App>>,
-    Path((id, act)): Path<(String, String)>,
-    body: axum::body::Bytes,
-) -> Response {
-    let mut world = app.world();
-    let result = given(&body).and_then(|asked| match act.as_str() {
-        "pay" => {
-            checkout::pay(&mut world, &id, asked["card"].as_str().unwrap_or(GOOD_CARD))?;
-            world.copy("checkout.session", &id)
-        }
-        "decline" => match checkout::pay(&mut world, &id, checkout::DECLINED_CARD) {
-            Err(refusal) if refusal.status != 402 => Err(refusal),
-            _ => world.copy("checkout.session", &id),
-        },
-        "expire" => checkout::expire(&mut world, &id),
-        other => Err(Refusal::no_such("act", other, "id")),
-    });
-    respond(result)
-}
-
-async fn set_card(State(app): State<Arc<App>>, Path(id): Path<String>, Json(asked): Json<Value>) -> Response {
-    let Some(fails) = asked["fails"].as_bool() else {
-        return respond(Err(Refusal::missing_parameter("fails")));
-    };
-    let card = if fails { Card::FailsLater } else { Card::Good };
-    let mut world = app.world();
-    let attached = payments::attach_card(&mut world, &id, card);
-    respond(attached.and_then(|method| world.copy("payment_method", &method)))
-}
-
-async fn act_on_subscription(State(app): State<Arc<App>>, Path((id, act)): Path<(String, String)>) -> Response {
-    let mut world = app.world();
-    let done = match act.as_str() {
-        "renew" => billing::renew_now(&mut world, &id),
-        "cancel" => world.copy("subscription", &id).and_then(|found| {
-            if found["status"] == "canceled" {
-                return Ok(());
-            }
-            subscriptions::end(&mut world, &id, "cancellation_requested")
-        }),
-        other => Err(Refusal::no_such("act", other, "id")),
-    };
-    respond(done.and_then(|()| world.copy("subscription", &id)))
-}
-
-async fn pay_invoice(State(app): State<Arc<App>>, Path(id): Path<String>) -> Response {
-    let mut world = app.world();
-    let collected = invoices::collect(&mut world, &id, false);
-    respond(collected.and_then(|_| world.copy("invoice", &id)))
 }

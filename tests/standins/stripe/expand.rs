@@ -64,9 +64,14 @@ fn include_list(world: &World, object: &mut Value, name: &str) {
         return;
     }
     let id = object["id"].as_str().unwrap_or_default().to_owned();
+    if name == "currency_options" && object["object"] == "price" {
+        object[name] = currency_options(world, object);
+        return;
+    }
     let (kind, field, url) = match (object["object"].as_str(), name) {
         (Some("invoice"), "payments") => ("invoice_payment", "invoice", format!("/v1/invoice_payments?invoice={id}")),
         (Some("charge"), "refunds") => ("refund", "charge", format!("/v1/charges/{id}/refunds")),
+        (Some("customer"), "tax_ids") => ("tax_id", "customer", format!("/v1/customers/{id}/tax_ids")),
         (Some("customer"), "subscriptions") => {
             ("subscription", "customer", format!("/v1/customers/{id}/subscriptions"))
         }
@@ -91,4 +96,16 @@ fn include_list(world: &World, object: &mut Value, name: &str) {
         }
     }
     object[name] = json!({"object": "list", "data": rows, "has_more": false, "url": url});
+}
+
+/// Every currency of a price, its own among them.
+fn currency_options(world: &World, price: &Value) -> Value {
+    let own = price["currency"].as_str().unwrap_or_default();
+    let further = world.currency_options.get(price["id"].as_str().unwrap_or_default());
+    let mut options = further.cloned().unwrap_or_else(|| json!({}));
+    options[own] = json!({
+        "custom_unit_amount": null, "tax_behavior": price["tax_behavior"], "unit_amount": price["unit_amount"],
+        "unit_amount_decimal": price["unit_amount_decimal"],
+    });
+    options
 }

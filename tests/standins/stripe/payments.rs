@@ -1,36 +1,52 @@
-//! Cards, payment intents and charges.
+//! Payment methods, payment intents and what charging one comes to.
 
 use serde_json::{Value, json};
 
+use super::cards::Card;
+use super::charges;
 use super::forms::{only, text};
 use super::refusal::{Answer, Refusal};
-use super::world::{Call, Card, World, new_id, with_nulls};
+use super::world::{Call, World, new_id, with_nulls};
 
-const GOOD_LAST4: &str = "4242";
-const FAILS_LATER_LAST4: &str = "0341";
+/// What an attempt to collect money came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// The money came.
+    Paid,
+    /// The card was declined.
+    Declined,
+    /// A person has to authenticate the payment first.
+    NeedsAction,
+    /// The money is on its way.
+    Processing,
+}
 
 /// Gives a customer a card and makes it the default one; gives the payment method's id.
 pub(super) fn attach_card(world: &mut World, customer: &str, card: Card) -> Result<String, Refusal> {
-    world.get("customer", customer, "customer")?;
     let id = new_id("pm_");
-    let last4 = match card {
-        Card::Good => GOOD_LAST4,
-        Card::FailsLater => FAILS_LATER_LAST4,
-    };
     let email = world.get("customer", customer, "customer")?["email"].clone();
-    world.insert(json!({
+    let mut method = json!({
         "id": id, "object": "payment_method", "allow_redisplay": "limited",
-        "billing_details": billing_details(&email),
-        "card": {
+        "billing_details": billing_details(&email), "created": world.now(), "customer": customer,
+        "customer_account": null, "livemode": false, "metadata": {}, "type": "card",
+    });
+    let last4 = card.last4();
+    if card == Card::Delayed {
+        method["type"] = json!("sepa_debit");
+        method["sepa_debit"] = json!({
+            "bank_code": "19043", "branch_code": "", "country": "AT", "fingerprint": format!("fp{last4}"),
+            "generated_from": {"charge": null, "setup_attempt": null}, "last4": last4,
+        });
+    } else {
+        method["card"] = json!({
             "brand": "visa", "checks": {"address_line1_check": null, "address_postal_code_check": null, "cvc_check": "pass"},
             "country": "US", "display_brand": "visa", "exp_month": 12, "exp_year": 2039,
             "fingerprint": format!("fp{last4}"), "funding": "credit", "generated_from": null,
             "last4": last4, "networks": {"available": ["visa"], "preferred": null},
             "regulated_status": "unregulated", "three_d_secure_usage": {"supported": true}, "wallet": null,
-        },
-        "created": world.now(), "customer": customer, "customer_account": null, "livemode": false,
-        "metadata": {}, "type": "card",
-    }));
+        });
+    }
+    world.insert(method);
     world.cards.insert(customer.to_owned(), card);
     let holder = world.get_mut("customer", customer)?;
     let previous =
@@ -41,7 +57,8 @@ pub(super) fn attach_card(world: &mut World, customer: &str, card: Card) -> Resu
     Ok(id)
 }
 
-fn billing_details(email: &Value) -> Value {
+/// Billing details with nothing but an address to write to.
+pub(super) fn billing_details(email: &Value) -> Value {
     json!({
         "address": {"city": null, "country": null, "line1": null, "line2": null, "postal_code": null, "state": null},
         "email": email, "name": null, "phone": null, "tax_id": null,
@@ -61,115 +78,160 @@ pub(super) fn new_intent(world: &mut World, invoice: &Value) -> String {
     id
 }
 
-/// Charges the customer's card for an intent; gives whether the money came.
+/// Charges the customer's card for an intent.
 ///
-/// A card that fails later still pays when `at_checkout`. An intent that has succeeded is never
-/// charged again.
-pub(super) fn charge_intent(world: &mut World, intent_id: &str, at_checkout: bool) -> Result<bool, Refusal> {
+/// Cards that fail later still pay when `at_checkout`, where a person is there to authenticate.
+/// An intent that has succeeded or is on its way is not charged again.
+pub(super) fn charge_intent(world: &mut World, intent_id: &str, at_checkout: bool) -> Result<Outcome, Refusal> {
     let intent = world.copy("payment_intent", intent_id)?;
-    if intent["status"] == "succeeded" {
-        return Ok(true);
+    match intent["status"].as_str() {
+        Some("succeeded") => return Ok(Outcome::Paid),
+        Some("processing") => return Ok(Outcome::Processing),
+        Some("canceled") => return Err(Refusal::state("This PaymentIntent has been canceled.")),
+        _ => {}
     }
-    let customer_id = intent["customer"].as_str().unwrap_or_default().to_owned();
-    let customer = world.copy("customer", &customer_id)?;
-    let method = customer["invoice_settings"]["default_payment_method"].clone();
-    let paid = match world.cards.get(&customer_id) {
-        Some(Card::Good) => true,
-        Some(Card::FailsLater) => at_checkout,
-        None => false,
-    };
-    let charge_id = new_id("ch_");
-    let charge = new_charge(world, &charge_id, &intent, &customer, paid);
-    world.insert(charge);
-    let intent = world.get_mut("payment_intent", intent_id)?;
-    intent["latest_charge"] = json!(charge_id);
-    if paid {
-        intent["status"] = json!("succeeded");
-        intent["amount_received"] = intent["amount"].clone();
-        intent["payment_method"] = method;
-        intent["last_payment_error"] = Value::Null;
-        world.emit("charge", &charge_id, "charge.succeeded", None);
-        world.emit("payment_intent", intent_id, "payment_intent.succeeded", None);
-    } else {
-        intent["last_payment_error"] = Refusal::card_declined().body()["error"].clone();
-        intent["last_payment_error"]["charge"] = json!(charge_id);
-        world.emit("charge", &charge_id, "charge.failed", None);
-        world.emit("payment_intent", intent_id, "payment_intent.payment_failed", None);
+    let customer = intent["customer"].as_str().unwrap_or_default();
+    let card = world.cards.get(customer).copied();
+    match card {
+        Some(Card::Good) => succeed(world, intent_id)?,
+        Some(Card::FailsLater | Card::Authenticate) if at_checkout => succeed(world, intent_id)?,
+        Some(Card::Delayed) => {
+            begin_processing(world, intent_id)?;
+            return Ok(Outcome::Processing);
+        }
+        Some(Card::Authenticate) => {
+            require_action(world, intent_id)?;
+            return Ok(Outcome::NeedsAction);
+        }
+        Some(Card::FailsLater | Card::Insufficient) | None => {
+            let code = card.map_or("generic_decline", Card::decline_code);
+            fail(world, intent_id, &Refusal::card_declined(code))?;
+            return Ok(Outcome::Declined);
+        }
     }
-    Ok(paid)
+    Ok(Outcome::Paid)
 }
 
-fn new_charge(world: &World, id: &str, intent: &Value, customer: &Value, paid: bool) -> Value {
-    let amount = &intent["amount"];
-    let method = &customer["invoice_settings"]["default_payment_method"];
-    let last4 = method
-        .as_str()
-        .and_then(|method| world.find(method))
-        .map_or(Value::Null, |found| found["card"]["last4"].clone());
-    let (status, code, message) = if paid {
-        ("succeeded", Value::Null, Value::Null)
-    } else {
-        ("failed", json!("card_declined"), json!("Your card was declined."))
-    };
-    with_nulls(
-        json!({
-        "id": id, "object": "charge", "amount": amount,
-        "amount_captured": if paid { amount.clone() } else { json!(0) }, "amount_refunded": 0,
-        "balance_transaction": if paid { json!(new_id("txn_")) } else { Value::Null },
-        "billing_details": billing_details(&customer["email"]),
-        "calculated_statement_descriptor": "EZ SOLUTIONS", "captured": paid, "created": world.now(),
-        "currency": intent["currency"], "customer": intent["customer"], "description": intent["description"],
-        "disputed": false, "failure_code": code,
-        "failure_message": message, "fraud_details": {}, "livemode": false, "metadata": {},
-        "outcome": {
-            "advice_code": null, "network_advice_code": null, "network_decline_code": null,
-            "network_status": if paid { "approved_by_network" } else { "declined_by_network" },
-            "reason": if paid { Value::Null } else { json!("generic_decline") }, "risk_level": "normal",
-            "seller_message": if paid { "Payment complete." } else { "The bank did not return any further details with this decline." },
-            "type": if paid { "authorized" } else { "issuer_declined" },
-        },
-        "paid": paid, "payment_intent": intent["id"], "payment_method": method,
-        "payment_method_details": {
-            "card": {
-                "amount_authorized": amount, "authorization_code": null, "brand": "visa",
-                "checks": {"address_line1_check": null, "address_postal_code_check": null, "cvc_check": "pass"},
-                "country": "US", "exp_month": 12, "exp_year": 2039, "funding": "credit", "installments": null,
-                "last4": last4, "mandate": null, "network": "visa", "network_transaction_id": null,
-                "regulated_status": "unregulated", "three_d_secure": null, "wallet": null,
-            },
-            "type": "card",
-        },
-        "receipt_email": customer["email"], "refunded": false, "status": status,
-        }),
-        &[
-            "application",
-            "application_fee",
-            "application_fee_amount",
-            "failure_balance_transaction",
-            "on_behalf_of",
-            "receipt_number",
-            "receipt_url",
-            "review",
-            "shipping",
-            "source_transfer",
-            "statement_descriptor",
-            "statement_descriptor_suffix",
-            "transfer_data",
-            "transfer_group",
-        ],
-    )
+fn method_of(world: &World, intent: &Value) -> Value {
+    let customer = intent["customer"].as_str().unwrap_or_default();
+    world.find(customer).map_or(Value::Null, |found| found["invoice_settings"]["default_payment_method"].clone())
 }
 
-/// `GET /v1/charges`.
-pub(super) fn list_charges(world: &World, call: &Call) -> Answer {
-    let params = &call.params;
-    only(params, &["customer", "payment_intent", "created", "limit", "starting_after", "ending_before"])?;
-    let customer = text(params, "customer");
-    let intent = text(params, "payment_intent");
-    world.list("charge", call, |row| {
-        customer.is_none_or(|customer| row["customer"] == customer)
-            && intent.is_none_or(|intent| row["payment_intent"] == intent)
-    })
+fn succeed(world: &mut World, id: &str) -> Result<(), Refusal> {
+    let intent = world.copy("payment_intent", id)?;
+    let charge = charges::make(world, &intent, "succeeded", None)?;
+    let method = method_of(world, &intent);
+    let row = world.get_mut("payment_intent", id)?;
+    row["latest_charge"] = json!(charge);
+    row["payment_method"] = method;
+    mark_succeeded(row);
+    world.emit("charge", &charge, "charge.succeeded", None);
+    world.emit("payment_intent", id, "payment_intent.succeeded", None);
+    Ok(())
+}
+
+fn mark_succeeded(row: &mut Value) {
+    row["status"] = json!("succeeded");
+    row["amount_received"] = row["amount"].clone();
+    row["last_payment_error"] = Value::Null;
+    row["next_action"] = Value::Null;
+}
+
+fn fail(world: &mut World, id: &str, why: &Refusal) -> Result<(), Refusal> {
+    let intent = world.copy("payment_intent", id)?;
+    let charge = charges::make(world, &intent, "failed", Some(why))?;
+    let row = world.get_mut("payment_intent", id)?;
+    row["latest_charge"] = json!(charge);
+    row["status"] = json!("requires_payment_method");
+    row["next_action"] = Value::Null;
+    row["last_payment_error"] = why.body()["error"].clone();
+    row["last_payment_error"]["charge"] = json!(charge);
+    world.emit("charge", &charge, "charge.failed", None);
+    world.emit("payment_intent", id, "payment_intent.payment_failed", None);
+    Ok(())
+}
+
+fn require_action(world: &mut World, id: &str) -> Result<(), Refusal> {
+    let method = method_of(world, &world.copy("payment_intent", id)?);
+    let row = world.get_mut("payment_intent", id)?;
+    row["status"] = json!("requires_action");
+    row["payment_method"] = method;
+    row["next_action"] = json!({
+        "type": "use_stripe_sdk",
+        "use_stripe_sdk": {"type": "three_d_secure_redirect", "source": new_id("payatt_"), "stripe_js": ""},
+    });
+    world.emit("payment_intent", id, "payment_intent.requires_action", None);
+    Ok(())
+}
+
+fn begin_processing(world: &mut World, id: &str) -> Result<(), Refusal> {
+    let intent = world.copy("payment_intent", id)?;
+    let charge = charges::make(world, &intent, "pending", None)?;
+    let method = method_of(world, &intent);
+    let row = world.get_mut("payment_intent", id)?;
+    row["status"] = json!("processing");
+    row["latest_charge"] = json!(charge);
+    row["payment_method"] = method;
+    row["last_payment_error"] = Value::Null;
+    world.emit("charge", &charge, "charge.pending", None);
+    world.emit("payment_intent", id, "payment_intent.processing", None);
+    Ok(())
+}
+
+/// A person authenticates the payment of an intent that requires it, or fails to.
+pub(super) fn authenticate(world: &mut World, id: &str, passed: bool) -> Result<Outcome, Refusal> {
+    let status = world.get("payment_intent", id, "id")?["status"].clone();
+    if status != "requires_action" {
+        return Err(Refusal::state("There is nothing to authenticate for this payment."));
+    }
+    if passed {
+        succeed(world, id)?;
+        return Ok(Outcome::Paid);
+    }
+    let row = world.get_mut("payment_intent", id)?;
+    row["status"] = json!("requires_payment_method");
+    row["next_action"] = Value::Null;
+    row["last_payment_error"] = Refusal::authentication_failed().body()["error"].clone();
+    world.emit("payment_intent", id, "payment_intent.payment_failed", None);
+    Ok(Outcome::Declined)
+}
+
+/// A payment on its way arrives, or does not.
+pub(super) fn settle(world: &mut World, id: &str, arrived: bool) -> Result<Outcome, Refusal> {
+    let intent = world.copy("payment_intent", id)?;
+    if intent["status"] != "processing" {
+        return Err(Refusal::state("This payment is not processing."));
+    }
+    let charge = intent["latest_charge"].as_str().unwrap_or_default().to_owned();
+    let failure = Refusal::card_declined("insufficient_funds");
+    charges::settle(world, &charge, (!arrived).then_some(&failure))?;
+    let row = world.get_mut("payment_intent", id)?;
+    if arrived {
+        mark_succeeded(row);
+    } else {
+        row["status"] = json!("requires_payment_method");
+        row["last_payment_error"] = failure.body()["error"].clone();
+    }
+    let (name, outcome) = if arrived {
+        ("payment_intent.succeeded", Outcome::Paid)
+    } else {
+        ("payment_intent.payment_failed", Outcome::Declined)
+    };
+    world.emit("charge", &charge, if arrived { "charge.succeeded" } else { "charge.failed" }, None);
+    world.emit("payment_intent", id, name, None);
+    Ok(outcome)
+}
+
+/// Cancels the intent of an invoice that is void or was paid outside Stripe.
+pub(super) fn cancel(world: &mut World, id: &str) -> Result<(), Refusal> {
+    let now = world.now();
+    let row = world.get_mut("payment_intent", id)?;
+    row["status"] = json!("canceled");
+    row["canceled_at"] = json!(now);
+    row["cancellation_reason"] = json!("void_invoice");
+    row["next_action"] = Value::Null;
+    world.emit("payment_intent", id, "payment_intent.canceled", None);
+    Ok(())
 }
 
 /// `GET /v1/payment_intents`.

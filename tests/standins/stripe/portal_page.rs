@@ -11,11 +11,19 @@ use axum::routing::get;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::cards::Card;
 use super::page::{amount, escape, moment, page};
-use super::plan_change::{self, Proration};
+use super::payments::Outcome;
+use super::plan_change::{self, Change, Manner};
 use super::refusal::Refusal;
-use super::world::{Card, World};
+use super::world::World;
 use super::{App, invoices, payments, subscriptions};
+
+const CARD_BUTTONS: &[(&str, &str, Card)] = &[
+    ("good-card", "Use a card that works", Card::Good),
+    ("failing-card", "Use a card that fails", Card::FailsLater),
+    ("authenticated-card", "Use a card whose payments have to be authenticated", Card::Authenticate),
+];
 
 /// Route `/p/session/{id}`.
 pub(super) fn router(app: Arc<App>) -> Router {
@@ -48,18 +56,19 @@ async fn act(State(app): State<Arc<App>>, Path(id): Path<String>, Form(asked): F
 
 fn change(world: &mut World, session: &Value, asked: &Act) -> Result<(), Refusal> {
     let customer = session["customer"].as_str().unwrap_or_default();
-    match asked.action.as_str() {
-        "good-card" => return payments::attach_card(world, customer, Card::Good).map(drop),
-        "failing-card" => return payments::attach_card(world, customer, Card::FailsLater).map(drop),
-        "pay" => {
-            let invoice = world.get("invoice", &asked.invoice, "invoice")?;
-            if invoice["customer"] != customer {
-                return Err(Refusal::no_such("invoice", &asked.invoice, "invoice"));
-            }
-            let paid = invoices::collect(world, &asked.invoice, false)?;
-            return if paid { Ok(()) } else { Err(Refusal::card_declined()) };
+    if let Some((_, _, card)) = CARD_BUTTONS.iter().find(|(action, _, _)| *action == asked.action) {
+        return payments::attach_card(world, customer, *card).map(drop);
+    }
+    if asked.action == "pay" {
+        let invoice = world.get("invoice", &asked.invoice, "invoice")?;
+        if invoice["customer"] != customer {
+            return Err(Refusal::no_such("invoice", &asked.invoice, "invoice"));
         }
-        _ => {}
+        return match invoices::collect(world, &asked.invoice, false)? {
+            Outcome::Paid | Outcome::Processing => Ok(()),
+            Outcome::Declined => Err(Refusal::card_declined("generic_decline")),
+            Outcome::NeedsAction => Err(Refusal::needs_action()),
+        };
     }
     let id = asked.subscription.as_str();
     let subscription = world.get("subscription", id, "subscription")?;
@@ -79,7 +88,7 @@ fn change(world: &mut World, session: &Value, asked: &Act) -> Result<(), Refusal
             if price["active"] != true || price["type"] != "recurring" {
                 return Err(Refusal::state("This plan is not on offer."));
             }
-            plan_change::apply(world, id, 0, &asked.price, quantity, Proration::NextInvoice)
+            plan_change::apply(world, id, &Change::of_item(0, &asked.price, quantity), Manner::default())
         }
         _ => Err(Refusal::state("There is no such button.")),
     }
@@ -115,9 +124,8 @@ fn render(world: &World, id: &str, fault: Option<&str>) -> Response {
         .map_or_else(|| "none".to_owned(), |last4| format!("ending in {last4}"));
     let _ = write!(
         body,
-        "<section aria-label=\"Card\"><p>Card: {card}</p>{}{}</section>",
-        button("good-card", "Use a card that works", "", ""),
-        button("failing-card", "Use a card that fails", "", ""),
+        "<section aria-label=\"Card\"><p>Card: {card}</p>{}</section>",
+        CARD_BUTTONS.iter().map(|(action, label, _)| button(action, label, "", "")).collect::<Vec<String>>().concat(),
     );
     if let Some(url) = session["return_url"].as_str() {
         let _ = write!(body, "<p><a id=\"return\" href=\"{}\">Return to merchant</a></p>", escape(url));

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::disputes;
 use super::forms::{integer, merge_metadata, only, text};
 use super::refusal::{Answer, Refusal};
 use super::world::{Call, World, new_id};
@@ -16,6 +17,10 @@ pub(super) fn create(world: &mut World, call: &Call) -> Answer {
     let left = charge["amount_captured"].as_i64().unwrap_or(0) - refunded;
     if charge["paid"] != true {
         return Err(Refusal::state("This charge has not been paid and cannot be refunded."));
+    }
+    if disputes::holds(world, &charge_id) {
+        return Err(Refusal::state(format!("Charge {charge_id} has been charged back; cannot issue a refund."))
+            .with_code("charge_disputed"));
     }
     if left == 0 {
         return Err(Refusal::state(format!("Charge {charge_id} has already been refunded."))
@@ -49,8 +54,11 @@ pub(super) fn create(world: &mut World, call: &Call) -> Answer {
         "destination_details": {"card": {"reference_status": "pending", "reference_type": "acquirer_reference_number", "type": "refund"}, "type": "card"},
         "metadata": {}, "payment_intent": charge["payment_intent"],
         "payment_method": charge["payment_method"], "reason": reason, "receipt_number": null,
-        "source_transfer_reversal": null, "status": "succeeded", "transfer_reversal": null,
+        "source_transfer_reversal": null, "status": world.refund_status, "transfer_reversal": null,
     });
+    if refund["status"] == "pending" {
+        refund["pending_reason"] = json!("processing");
+    }
     merge_metadata(&mut refund, params.get("metadata"));
     world.insert(refund);
     let row = world.get_mut("charge", &charge_id)?;
@@ -58,7 +66,38 @@ pub(super) fn create(world: &mut World, call: &Call) -> Answer {
     row["refunded"] = json!(amount == left);
     world.emit("refund", &id, "refund.created", None);
     world.emit("charge", &charge_id, "charge.refunded", Some(json!({"amount_refunded": refunded})));
+    if world.refund_status == "failed" {
+        conclude(world, &id, false)?;
+    }
     world.copy("refund", &id)
+}
+
+/// A refund on its way arrives, or comes back, even after it arrived; then the charge is refunded by that much less.
+///
+/// Events: `refund.updated` and `charge.refund.updated`, and `refund.failed`.
+pub(super) fn conclude(world: &mut World, id: &str, arrived: bool) -> Result<(), Refusal> {
+    let row = world.get_mut("refund", id)?;
+    let previous = json!({"status": row["status"]});
+    row["status"] = json!(if arrived { "succeeded" } else { "failed" });
+    if let Some(row) = row.as_object_mut() {
+        row.remove("pending_reason");
+    }
+    let refund = row.clone();
+    if !arrived {
+        let row = world.get_mut("refund", id)?;
+        row["failure_reason"] = json!("expired_or_canceled_card");
+        row["failure_balance_transaction"] = json!(new_id("txn_"));
+        let charge = world.get_mut("charge", refund["charge"].as_str().unwrap_or_default())?;
+        let left = charge["amount_refunded"].as_i64().unwrap_or(0) - refund["amount"].as_i64().unwrap_or(0);
+        charge["amount_refunded"] = json!(left);
+        charge["refunded"] = json!(false);
+    }
+    world.emit("refund", id, "refund.updated", Some(previous.clone()));
+    world.emit("refund", id, "charge.refund.updated", Some(previous));
+    if !arrived {
+        world.emit("refund", id, "refund.failed", None);
+    }
+    Ok(())
 }
 
 fn charge_to_refund(world: &World, params: &Value) -> Answer {

@@ -67,6 +67,11 @@ impl Refusal {
         refusal
     }
 
+    /// 404 for something that is not there, though its id is.
+    pub(super) fn not_found(message: impl Into<String>) -> Self {
+        Self::of(404, "invalid_request_error", message)
+    }
+
     /// 404 for a path that is no endpoint.
     pub(super) fn no_such_path(method: &str, path: &str) -> Self {
         let mut refusal =
@@ -82,11 +87,27 @@ impl Refusal {
         refusal
     }
 
-    /// 402: the card was declined.
-    pub(super) fn card_declined() -> Self {
-        let mut refusal = Self::of(402, "card_error", "Your card was declined.").with_code("card_declined");
-        refusal.decline_code = Some("generic_decline");
+    /// 402: the card was declined, with Stripe's `decline_code`.
+    pub(super) fn card_declined(decline_code: &'static str) -> Self {
+        let message = match decline_code {
+            "insufficient_funds" => "Your card has insufficient funds.",
+            _ => "Your card was declined.",
+        };
+        let mut refusal = Self::of(402, "card_error", message).with_code("card_declined");
+        refusal.decline_code = Some(decline_code);
         refusal
+    }
+
+    /// 402: a person has to authenticate the payment.
+    pub(super) fn needs_action() -> Self {
+        Self::of(402, "card_error", "This payment requires additional user action before it can be completed successfully. Payment can be completed using the PaymentIntent associated with this invoice.")
+            .with_code("invoice_payment_intent_requires_action")
+    }
+
+    /// 402: a person failed to authenticate the payment.
+    pub(super) fn authentication_failed() -> Self {
+        Self::of(402, "card_error", "We are unable to authenticate your payment method. Please choose a different payment method and try again.")
+            .with_code("payment_intent_authentication_failure")
     }
 
     /// 400: the idempotency key was used with other parameters.

@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 use tokio::sync::Semaphore;
 
-use super::App;
 use super::world::real_now;
+use super::{App, legacy};
 
 const WORKERS: usize = 8;
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -33,6 +33,28 @@ pub(super) struct Conduct {
     duplicate_percent: u32,
     shuffle: bool,
     drop_percent: u32,
+    shape: Shape,
+}
+
+/// The API version that events are rendered in for the endpoint.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// The one that the API answers in.
+    #[default]
+    Current,
+    /// One from before 2025-03-31.
+    Legacy,
+}
+
+impl Shape {
+    /// Reads the control API's word.
+    pub(super) fn named(word: &str) -> Option<Self> {
+        match word {
+            "current" => Some(Self::Current),
+            "legacy" => Some(Self::Legacy),
+            _ => None,
+        }
+    }
 }
 
 /// A change of [`Conduct`]; what is absent stays.
@@ -45,6 +67,7 @@ pub(super) struct ConductChange {
     seed: Option<u64>,
     shuffle: Option<bool>,
     drop_percent: Option<u32>,
+    shape: Option<String>,
 }
 
 struct Delivery {
@@ -111,10 +134,25 @@ impl Outbox {
         conduct.duplicate_percent = change.duplicate_percent.unwrap_or(conduct.duplicate_percent).min(100);
         conduct.shuffle = change.shuffle.unwrap_or(conduct.shuffle);
         conduct.drop_percent = change.drop_percent.unwrap_or(conduct.drop_percent).min(100);
+        if let Some(shape) = change.shape.as_deref().and_then(Shape::named) {
+            conduct.shape = shape;
+        }
         if let Some(seed) = change.seed {
             self.dice = Some(StdRng::seed_from_u64(seed));
         }
         self.describe()
+    }
+
+    /// The shape events are delivered in.
+    pub(super) const fn shape(&self) -> Shape {
+        self.conduct.shape
+    }
+
+    /// Forgets everything that is not yet acknowledged: it is never delivered.
+    pub(super) fn forget(&mut self) -> Value {
+        let forgotten = self.deliveries.len();
+        self.deliveries.clear();
+        json!({"forgotten": forgotten})
     }
 
     /// The conduct and everything not yet acknowledged.
@@ -133,6 +171,7 @@ impl Outbox {
             "paused": self.conduct.paused, "duplicate": self.conduct.duplicate,
             "duplicate_percent": self.conduct.duplicate_percent,
             "shuffle": self.conduct.shuffle, "drop_percent": self.conduct.drop_percent,
+            "shape": if self.conduct.shape == Shape::Legacy { "legacy" } else { "current" },
             "pending": pending, "delivered": self.delivered, "given_up": self.given_up,
         })
     }
@@ -197,7 +236,7 @@ pub(super) fn signature(secret: &str, at: i64, body: &str) -> String {
 }
 
 /// Delivers what is due until the process ends.
-pub(super) async fn deliver_forever(app: Arc<App>, url: String) {
+pub(super) async fn deliver_forever(app: Arc<App>) {
     let slots = Arc::new(Semaphore::new(WORKERS));
     loop {
         let (due, conduct) = {
@@ -208,9 +247,9 @@ pub(super) async fn deliver_forever(app: Arc<App>, url: String) {
             let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
                 return;
             };
-            let (app, url, conduct) = (Arc::clone(&app), url.clone(), conduct.clone());
+            let (app, conduct) = (Arc::clone(&app), conduct.clone());
             tokio::spawn(async move {
-                let outcome = attempt(&app, &url, &event_id, &conduct).await;
+                let outcome = attempt(&app, &event_id, &conduct).await;
                 let mut world = app.world();
                 if let Some(done) = world.outbox.finish(number, &outcome)
                     && let Ok(event) = world.get_mut("event", &done)
@@ -224,7 +263,7 @@ pub(super) async fn deliver_forever(app: Arc<App>, url: String) {
     }
 }
 
-async fn attempt(app: &App, url: &str, event_id: &str, conduct: &Conduct) -> Result<(), String> {
+async fn attempt(app: &App, event_id: &str, conduct: &Conduct) -> Result<(), String> {
     if conduct.shuffle {
         let wait_ms = rand::rng().random_range(0..=SHUFFLE_MS_MAX);
         tokio::time::sleep(Duration::from_millis(wait_ms)).await;
@@ -232,9 +271,21 @@ async fn attempt(app: &App, url: &str, event_id: &str, conduct: &Conduct) -> Res
     if app.world().outbox.throw() < conduct.drop_percent {
         return Err("lost on the way".to_owned());
     }
-    let body = match app.world().get("event", event_id, "id") {
-        Ok(event) => event.to_string(),
-        Err(refusal) => return Err(refusal.message().to_owned()),
+    post(app, event_id, conduct.shape).await
+}
+
+/// Posts an event once, as it would be delivered.
+///
+/// *Errors*: why it was not acknowledged.
+pub(super) async fn post(app: &App, event_id: &str, shape: Shape) -> Result<(), String> {
+    let url = app.webhook_url.as_ref().ok_or("there is no endpoint")?;
+    let body = {
+        let world = app.world();
+        let event = world.get("event", event_id, "id").map_err(|refusal| refusal.message().to_owned())?;
+        match shape {
+            Shape::Current => event.to_string(),
+            Shape::Legacy => legacy::event(&world, event).to_string(),
+        }
     };
     let answer = app
         .http

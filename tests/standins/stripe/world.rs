@@ -6,6 +6,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rand::distr::{Alphanumeric, SampleString};
 use serde_json::{Value, json};
 
+use super::cards::Card;
+use super::checkout::Typed;
+use super::pending_update::Held;
 use super::refusal::{Answer, Refusal};
 use super::webhooks::Outbox;
 use super::{clocks, forms};
@@ -14,15 +17,8 @@ use super::{clocks, forms};
 pub(super) const API_VERSION: &str = "2026-09-30.endive";
 const LIST_LIMIT_DEFAULT: i64 = 10;
 const LIST_LIMIT_MAX: i64 = 100;
-
-/// How a customer's card behaves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Card {
-    /// Every charge succeeds.
-    Good,
-    /// Attaches and pays at checkout; every later charge is declined (`4000000000000341`).
-    FailsLater,
-}
+/// What every customer shares; a sandbox needs all of it.
+const SHARED_KINDS: &[&str] = &["product", "price", "coupon", "promotion_code", clocks::KIND];
 
 /// What an endpoint was called with.
 pub(super) struct Call {
@@ -55,8 +51,22 @@ pub(super) struct World {
     pub(super) cards: BTreeMap<String, Card>,
     /// Invoice lines waiting for the next invoice, by subscription.
     pub(super) pending_lines: BTreeMap<String, Vec<Value>>,
-    /// The metadata a session's subscription will get, by session.
-    pub(super) session_metadata: BTreeMap<String, Value>,
+    /// Changes that wait for their invoice to be paid, by subscription.
+    pub(super) held_updates: BTreeMap<String, Held>,
+    /// What a session's subscription will begin with, by session.
+    pub(super) session_plans: BTreeMap<String, Value>,
+    /// What people have typed who are at their bank's page, by session.
+    pub(super) paying: BTreeMap<String, Typed>,
+    /// A price's amounts in further currencies, by price.
+    pub(super) currency_options: BTreeMap<String, Value>,
+    /// When drafts are finalized, by invoice.
+    pub(super) drafts: BTreeMap<String, i64>,
+    /// When customers are told that their trial ends, by subscription.
+    pub(super) trial_notices: BTreeMap<String, i64>,
+    /// How long a renewal's invoice stays a draft, in seconds.
+    pub(super) draft_secs: i64,
+    /// The status that the next refunds begin with.
+    pub(super) refund_status: &'static str,
     /// Events and their deliveries.
     pub(super) outbox: Outbox,
     /// Who is acting.
@@ -70,6 +80,7 @@ pub(super) struct World {
     offset_secs: i64,
     acting_at: Option<i64>,
     invoice_numbers: u64,
+    silent: bool,
 }
 
 impl World {
@@ -79,7 +90,14 @@ impl World {
             tables: BTreeMap::new(),
             cards: BTreeMap::new(),
             pending_lines: BTreeMap::new(),
-            session_metadata: BTreeMap::new(),
+            held_updates: BTreeMap::new(),
+            session_plans: BTreeMap::new(),
+            paying: BTreeMap::new(),
+            currency_options: BTreeMap::new(),
+            drafts: BTreeMap::new(),
+            trial_notices: BTreeMap::new(),
+            draft_secs: 0,
+            refund_status: "succeeded",
             outbox: Outbox::default(),
             origin: Origin::default(),
             public_url: public_url.trim_end_matches('/').to_owned(),
@@ -88,7 +106,28 @@ impl World {
             offset_secs: 0,
             acting_at: None,
             invoice_numbers: 0,
+            silent: false,
         }
+    }
+
+    /// A world of one customer and the catalogue, to try something in: no events, nothing outside changes.
+    pub(super) fn sandbox(&self, customer: &str) -> Self {
+        let mut inner = Self::new(&self.public_url, self.min_session_secs, self.month_secs);
+        for (kind, table) in &self.tables {
+            let shared = SHARED_KINDS.contains(&kind.as_str());
+            let kept = |row: &&Value| shared || row["customer"] == customer || row["id"] == customer;
+            for row in table.order.iter().filter_map(|id| table.rows.get(id)).filter(kept) {
+                inner.insert_as(kind, row.clone());
+            }
+        }
+        inner.cards.clone_from(&self.cards);
+        inner.pending_lines.clone_from(&self.pending_lines);
+        inner.held_updates.clone_from(&self.held_updates);
+        inner.currency_options.clone_from(&self.currency_options);
+        inner.offset_secs = self.offset_secs;
+        inner.acting_at = self.acting_at;
+        inner.silent = true;
+        inner
     }
 
     /// The time to write on what happens now, in Unix seconds.
@@ -115,6 +154,11 @@ impl World {
             .unwrap_or_else(|| self.clock())
     }
 
+    /// The time of what happens now to an object.
+    pub(super) fn now_of(&self, object: &Value) -> i64 {
+        self.acting_at.unwrap_or_else(|| self.clock_of(object))
+    }
+
     /// The length of a month for an object: test clocks keep calendar months.
     pub(super) fn month_secs_of(&self, object: &Value) -> Option<i64> {
         self.month_secs.filter(|_| object["test_clock"].is_null())
@@ -137,10 +181,22 @@ impl World {
     /// Remembers a new object under its `object` and `id`.
     pub(super) fn insert(&mut self, object: Value) {
         let kind = object["object"].as_str().unwrap_or_default().to_owned();
+        self.insert_as(&kind, object);
+    }
+
+    /// Remembers a new object as one of a kind of its own.
+    pub(super) fn insert_as(&mut self, kind: &str, object: Value) {
         let id = object["id"].as_str().unwrap_or_default().to_owned();
-        let table = self.tables.entry(kind).or_default();
+        let table = self.tables.entry(kind.to_owned()).or_default();
         table.order.push(id.clone());
         table.rows.insert(id, object);
+    }
+
+    /// Forgets an object and gives it.
+    pub(super) fn remove(&mut self, kind: &str, id: &str) -> Option<Value> {
+        let table = self.tables.get_mut(kind)?;
+        table.order.retain(|known| known != id);
+        table.rows.remove(id)
     }
 
     /// An object; `param` is what the error names (`id` for the path).
@@ -205,6 +261,9 @@ impl World {
 
     /// Makes an event about an object as it is now and hands it to the webhooks.
     pub(super) fn emit(&mut self, kind: &str, id: &str, event_type: &str, previous: Option<Value>) {
+        if self.silent {
+            return;
+        }
         let Ok(object) = self.copy(kind, id) else {
             return;
         };

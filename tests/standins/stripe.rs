@@ -31,6 +31,7 @@
 //! | `POST /_control/webhooks/deliver` `{events: [ids], shape?}` | posts these events one after the other, each once for every time it is named, paused or not; answers when all were: `{delivered: [{event_id, acknowledged, why_not}]}` |
 //! | `GET /_control/webhooks/pending` | what is not yet acknowledged, and the settings; `DELETE` forgets it: those are never delivered |
 //! | `POST /_control/events/{id}/restate` | states the same fact under a second event id, and gives that event |
+//! | `DELETE /_control/idempotency_keys` | forgets every idempotency key, as Stripe may after 24 hours: `{forgotten}` |
 //! | `POST /_control/clock` `{advance_secs?, month_secs?, draft_secs?}` | moves the clock forward and bills what is due; sets the length of the months begun from now on (`null`: calendar), and how long renewals' invoices stay drafts |
 //! | `GET /_control/clock` | `{now, month_secs, draft_secs}` |
 //! | `POST /_control/sessions/{id}/pay` `{card?, address?, tax_id?: {type, value}, promotion_code?, authenticate?}` | pays as a person would; `card: false` gives none, `authenticate: false` fails the bank's question |
@@ -222,12 +223,18 @@ fn router(app: Arc<App>) -> Router {
     faults.wrap(served).merge(controls).merge(faults.router())
 }
 
+/// Bills once for each second of the stand-in's clock: nothing falls due between two.
 async fn bill_forever(app: Arc<App>) {
+    let mut billed_until = i64::MIN;
     loop {
         let pause = {
             let mut world = app.world();
-            if let Err(refusal) = billing::bill_due(&mut world) {
-                eprintln!("billing: {}", refusal.message());
+            let now = world.clock();
+            if now != billed_until {
+                billed_until = now;
+                if let Err(refusal) = billing::bill_due(&mut world) {
+                    eprintln!("billing: {}", refusal.message());
+                }
             }
             if world.month_secs.is_some() { SHORT_TICK } else { TICK }
         };

@@ -44,6 +44,8 @@ enum Due {
 }
 
 /// Does everything that is due by now, in the order it fell due.
+///
+/// *Errors*: the first act that could not be done; all others are done nevertheless.
 pub(super) fn bill_due(world: &mut World) -> Result<(), Refusal> {
     checkout::expire_due(world)?;
     let drafts = world.drafts.keys().cloned().map(Subject::Draft);
@@ -51,12 +53,16 @@ pub(super) fn bill_due(world: &mut World) -> Result<(), Refusal> {
         world.all("subscription").filter_map(|row| Some(Subject::Subscription(row["id"].as_str()?.to_owned())));
     let mut queue: BinaryHeap<Reverse<(i64, Subject)>> =
         drafts.chain(subscriptions).filter_map(|subject| Some(Reverse((due_at(world, &subject)?, subject)))).collect();
+    let mut refused = None;
     for _ in 0..ACTS_MAX {
         let Some(Reverse((at, subject))) = queue.pop() else {
-            return Ok(());
+            break;
         };
         if due_at(world, &subject) == Some(at) {
-            world.acting_at(at, |world| act(world, &subject, at))?;
+            if let Err(refusal) = world.acting_at(at, |world| act(world, &subject, at)) {
+                refused.get_or_insert(refusal);
+                continue;
+            }
             if let Subject::Subscription(id) = &subject
                 && let Some(draft) = world.get("subscription", id, "id")?["latest_invoice"].as_str()
             {
@@ -66,7 +72,7 @@ pub(super) fn bill_due(world: &mut World) -> Result<(), Refusal> {
         }
         queue.extend(due_at(world, &subject).map(|at| Reverse((at, subject))));
     }
-    Ok(())
+    refused.map_or(Ok(()), Err)
 }
 
 fn due_at(world: &World, subject: &Subject) -> Option<i64> {

@@ -27,6 +27,7 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route("/_control/webhooks/pending", get(pending))
         .route("/_control/webhooks/pending", delete(forget_pending))
         .route("/_control/events/{id}/restate", post(restate))
+        .route("/_control/idempotency_keys", delete(forget_keys))
         .route("/_control/clock", get(clock).post(set_clock))
         .with_state(app)
 }
@@ -141,6 +142,10 @@ async fn forget_pending(State(app): State<Arc<App>>) -> Json<Value> {
     Json(app.world().outbox.forget())
 }
 
+async fn forget_keys(State(app): State<Arc<App>>) -> Json<Value> {
+    Json(json!({"forgotten": app.keys().forget()}))
+}
+
 async fn restate(State(app): State<Arc<App>>, Path(id): Path<String>) -> Response {
     respond(events::restate(&mut app.world(), &id))
 }
@@ -150,12 +155,10 @@ async fn deliver(State(app): State<Arc<App>>, Json(asked): Json<Value>) -> Respo
     let Some(ids) = asked["events"].as_array().filter(|ids| ids.len() <= DELIVERIES_MAX) else {
         return respond(Err(Refusal::missing_parameter("events")));
     };
-    let shape = match asked["shape"].as_str() {
+    let shape = match asked.get("shape").map(|word| serde_json::from_value::<Shape>(word.clone())) {
         None => app.world().outbox.shape(),
-        Some(word) => match Shape::named(word) {
-            Some(shape) => shape,
-            None => return respond(Err(Refusal::invalid("shape is legacy or current", "shape"))),
-        },
+        Some(Ok(shape)) => shape,
+        Some(Err(_)) => return respond(Err(Refusal::invalid("shape is legacy or current", "shape"))),
     };
     let mut delivered = Vec::new();
     for id in ids.iter().filter_map(Value::as_str) {

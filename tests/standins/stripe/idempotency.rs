@@ -54,6 +54,13 @@ impl Keys {
         Ok(Turn::Run)
     }
 
+    /// Forgets every key whose request is over; gives how many those were.
+    pub(super) fn forget(&mut self) -> usize {
+        let before = self.entries.len();
+        self.entries.retain(|_, entry| entry.answer.is_none());
+        before - self.entries.len()
+    }
+
     /// Keeps the answer to a key, or frees the key when there is none to keep.
     pub(super) fn finish(&mut self, key: &str, answer: Option<Finished>) {
         if answer.is_none() {
@@ -83,6 +90,17 @@ mod tests {
             Ok(Turn::Replay(found)) => assert_eq!(found, answer(500)),
             other => panic!("expected a replay, got {other:?}"),
         }
+    }
+
+    #[test]
+    fn a_forgotten_key_runs_again_unless_it_still_runs() {
+        let mut keys = Keys::default();
+        assert!(keys.begin("done", "POST /a x=1").is_ok());
+        keys.finish("done", Some(answer(200)));
+        assert!(keys.begin("running", "POST /a x=1").is_ok());
+        assert_eq!(keys.forget(), 1);
+        assert!(matches!(keys.begin("done", "POST /a x=1"), Ok(Turn::Run)));
+        assert_eq!(keys.begin("running", "POST /a x=1").expect_err("still running").status, 409);
     }
 
     #[test]

@@ -128,6 +128,16 @@ pub(super) fn update(world: &mut World, call: &Call, id: &str) -> Answer {
     world.copy("invoice", id)
 }
 
+/// `GET /v1/invoices/{id}/lines`, in one page.
+pub(super) fn lines(world: &World, call: &Call, id: &str) -> Answer {
+    only(&call.params, &["limit", "starting_after", "ending_before"])?;
+    let found = world.copy("invoice", id)?["lines"].take();
+    if text(&call.params, "starting_after").is_some() {
+        return Ok(json!({"object": "list", "data": [], "has_more": false, "url": found["url"]}));
+    }
+    Ok(found)
+}
+
 /// `GET /v1/invoices`.
 pub(super) fn list(world: &World, call: &Call) -> Answer {
     let params = &call.params;

@@ -19,7 +19,8 @@ pub(super) fn event(world: &World, event: &Value) -> Value {
 
 fn object(world: &World, object: &mut Value) {
     match object["object"].as_str() {
-        Some("subscription") => subscription(object),
+        Some("subscription") => subscription(world, object),
+        Some("discount") => discount(world, object),
         Some("invoice") => invoice(world, object),
         Some("charge") => charge(world, object),
         Some("payment_intent") => payment_intent(world, object),
@@ -31,7 +32,21 @@ fn remove(object: &mut Value, field: &str) -> Value {
     object.as_object_mut().and_then(|map| map.remove(field)).unwrap_or(Value::Null)
 }
 
-fn subscription(row: &mut Value) {
+/// The first discount of an object, in full.
+fn first_discount(world: &World, row: &Value) -> Value {
+    let mut found = row["discounts"][0].as_str().and_then(|id| world.find(id)).cloned().unwrap_or(Value::Null);
+    if !found.is_null() {
+        discount(world, &mut found);
+    }
+    found
+}
+
+fn discount(world: &World, row: &mut Value) {
+    let source = remove(row, "source");
+    row["coupon"] = source["coupon"].as_str().and_then(|id| world.find(id)).cloned().unwrap_or(Value::Null);
+}
+
+fn subscription(world: &World, row: &mut Value) {
     for field in ["current_period_start", "current_period_end"] {
         row[field] = row["items"]["data"][0][field].clone();
         for item in row["items"]["data"].as_array_mut().into_iter().flatten() {
@@ -40,7 +55,7 @@ fn subscription(row: &mut Value) {
     }
     row["plan"] = row["items"]["data"][0]["plan"].clone();
     row["quantity"] = row["items"]["data"][0]["quantity"].clone();
-    row["discount"] = row["discounts"][0].clone();
+    row["discount"] = first_discount(world, row);
     remove(row, "billing_mode");
 }
 
@@ -54,7 +69,7 @@ fn invoice(world: &World, row: &mut Value) {
     row["charge"] =
         intent.as_deref().and_then(|id| world.find(id)).map_or(Value::Null, |found| found["latest_charge"].clone());
     row["payment_intent"] = json!(intent);
-    row["discount"] = row["discounts"][0].clone();
+    row["discount"] = first_discount(world, row);
     let taxes = remove(row, "total_taxes");
     row["tax"] = match taxes.as_array().map(Vec::as_slice) {
         None | Some([]) => Value::Null,

@@ -234,6 +234,20 @@ pub(super) fn cancel(world: &mut World, id: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// `GET /v1/payment_methods` and `GET /v1/customers/{id}/payment_methods`.
+pub(super) fn list_methods(world: &World, call: &Call, of: Option<&str>) -> Answer {
+    let params = &call.params;
+    only(params, &["allow_redisplay", "customer", "type", "limit", "starting_after", "ending_before"])?;
+    let customer = of.or(text(params, "customer"));
+    if let Some(customer) = customer {
+        world.get("customer", customer, if of.is_some() { "id" } else { "customer" })?;
+    }
+    let kind = text(params, "type");
+    world.list("payment_method", call, |row| {
+        customer.is_none_or(|customer| row["customer"] == customer) && kind.is_none_or(|kind| row["type"] == kind)
+    })
+}
+
 /// `GET /v1/payment_intents`.
 pub(super) fn list_intents(world: &World, call: &Call) -> Answer {
     let params = &call.params;

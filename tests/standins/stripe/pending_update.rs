@@ -14,20 +14,31 @@ const LIFE_SECS: i64 = 23 * 3600;
 pub(super) struct Held {
     invoice: String,
     after: Value,
+    announced: bool,
 }
 
-/// Lets a change wait for its invoice. Event: `customer.subscription.updated`.
-pub(super) fn hold(world: &mut World, id: &str, invoice: &str, after: Value) -> Result<(), Refusal> {
+/// Lets a change wait for its invoice, which is about to be collected.
+pub(super) fn hold(world: &mut World, id: &str, invoice: &str, after: Value) {
+    let held = Held { invoice: invoice.to_owned(), after, announced: false };
+    world.held_updates.insert(id.to_owned(), held);
+}
+
+/// Says that a change waits, if its invoice was not paid. Event: `customer.subscription.updated`.
+pub(super) fn announce(world: &mut World, id: &str) -> Result<(), Refusal> {
     let before = world.copy("subscription", id)?;
+    let Some(held) = world.held_updates.get_mut(id) else {
+        return Ok(());
+    };
+    held.announced = true;
+    let after = held.after.clone();
     let period_end = before["items"]["data"][0]["current_period_end"].as_i64().unwrap_or(i64::MAX);
-    let expires_at = period_end.min(world.clock_of(&before) + LIFE_SECS);
+    let expires_at = period_end.min(world.now_of(&before) + LIFE_SECS);
     let moved = |field: &str| if after[field] == before[field] { Value::Null } else { after[field].clone() };
     world.get_mut("subscription", id)?["pending_update"] = json!({
         "billing_cycle_anchor": moved("billing_cycle_anchor"), "discount": null, "discounts": null,
         "expires_at": expires_at, "metadata": null,
         "subscription_items": after["items"]["data"], "trial_end": moved("trial_end"), "trial_from_plan": null,
     });
-    world.held_updates.insert(id.to_owned(), Held { invoice: invoice.to_owned(), after });
     world.emit("subscription", id, "customer.subscription.updated", Some(json!({"pending_update": null})));
     Ok(())
 }
@@ -49,7 +60,9 @@ pub(super) fn invoice_paid(world: &mut World, invoice: &Value) -> Result<(), Ref
     if let Some(held) = world.held_updates.remove(&id) {
         world.get_mut("subscription", &id)?["pending_update"] = Value::Null;
         plan_change::commit(world, &id, &held.after)?;
-        world.emit("subscription", &id, "customer.subscription.pending_update_applied", None);
+        if held.announced {
+            world.emit("subscription", &id, "customer.subscription.pending_update_applied", None);
+        }
     }
     Ok(())
 }

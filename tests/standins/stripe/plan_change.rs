@@ -174,8 +174,9 @@ pub(super) fn apply(world: &mut World, id: &str, change: &Change, manner: Manner
 fn apply_when_paid(world: &mut World, id: &str, planned: Planned) -> Result<(), Refusal> {
     let invoice = invoices::issue(world, &planned.after, "subscription_update", planned.lines)?;
     world.get_mut("subscription", id)?["latest_invoice"] = json!(invoice);
-    pending_update::hold(world, id, &invoice, planned.after)?;
-    invoices::collect(world, &invoice, false).map(drop)
+    pending_update::hold(world, id, &invoice, planned.after);
+    invoices::collect(world, &invoice, false)?;
+    pending_update::announce(world, id)
 }
 
 /// Refuses a change whose invoice would not be paid, before anything is done.
@@ -201,8 +202,11 @@ pub(super) fn commit(world: &mut World, id: &str, after: &Value) -> Result<(), R
             row[field] = after[field].clone();
         }
     }
+    let trial_moved = previous.get("trial_end").is_some();
     world.emit("subscription", id, "customer.subscription.updated", Some(previous));
-    trials::announce_later(world, id)?;
+    if trial_moved {
+        trials::announce_later(world, id)?;
+    }
     schedules::items_changed(world, id)
 }
 
@@ -297,6 +301,11 @@ fn prorations(world: &World, before: &Value, after: &Value, at: i64, restarts: b
         }
     }
     Ok(lines)
+}
+
+/// Lines that give the unused time of a subscription back.
+pub(super) fn credits(world: &World, subscription: &Value, at: i64) -> Result<Vec<Value>, Refusal> {
+    prorations(world, subscription, subscription, at, true)
 }
 
 /// The part of an item's price, after discounts, that its unused time is worth.

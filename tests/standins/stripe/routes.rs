@@ -52,6 +52,7 @@ fn read(world: &mut World, call: &Call, parts: &[&str]) -> Answer {
         ["subscription_schedules", id] => one(world, call, schedules::KIND, id),
         ["invoices"] => invoice_calls::list(world, call),
         ["invoices", id] => one(world, call, "invoice", id),
+        ["invoices", id, "lines"] => invoice_calls::lines(world, call, id),
         ["invoice_payments"] => invoice_calls::list_payments(world, call),
         ["invoice_payments", id] => one(world, call, "invoice_payment", id),
         ["payment_intents"] => payments::list_intents(world, call),
@@ -59,6 +60,8 @@ fn read(world: &mut World, call: &Call, parts: &[&str]) -> Answer {
             only(&call.params, &["client_secret"])?;
             world.copy("payment_intent", id)
         }
+        ["payment_methods"] => payments::list_methods(world, call, None),
+        ["customers", customer, "payment_methods"] => payments::list_methods(world, call, Some(customer)),
         ["payment_methods", id] => one(world, call, "payment_method", id),
         ["charges"] => charges::list(world, call),
         ["charges", id] => one(world, call, "charge", id),

@@ -3,13 +3,13 @@
 use serde_json::{Value, json};
 
 use super::discounts::{self, Source};
-use super::forms::{only, text};
+use super::forms::{boolean, only, text};
 use super::invoice_shape::{self, Part};
 use super::payments::Outcome;
 use super::refusal::{Answer, Refusal};
 use super::subscription_shape::{blank, cadence, item};
 use super::world::{Call, World, new_id};
-use super::{catalogue, invoices, pending_update, schedules, trials};
+use super::{catalogue, invoices, pending_update, plan_change, schedules, trials};
 
 /// What a subscription is begun with.
 #[derive(Default)]
@@ -135,11 +135,23 @@ pub(super) fn end(world: &mut World, id: &str, reason: &str) -> Result<(), Refus
     Ok(())
 }
 
-/// `DELETE /v1/subscriptions/{id}`.
+/// `DELETE /v1/subscriptions/{id}`; with `prorate` and `invoice_now` the unused time becomes credit.
 pub(super) fn cancel(world: &mut World, call: &Call, id: &str) -> Answer {
     only(&call.params, &["invoice_now", "prorate", "cancellation_details"])?;
-    if world.get("subscription", id, "id")?["status"] == "canceled" {
+    let before = world.copy("subscription", id)?;
+    if before["status"] == "canceled" {
         return Err(Refusal::no_such("subscription", id, "id"));
+    }
+    if boolean(&call.params, "invoice_now")? == Some(true) {
+        let mut lines = Vec::new();
+        if boolean(&call.params, "prorate")? == Some(true) && before["status"] != "trialing" {
+            lines = plan_change::credits(world, &before, world.now_of(&before))?;
+        }
+        if !lines.is_empty() || world.pending_lines.contains_key(id) {
+            let invoice = invoices::issue(world, &before, "subscription_update", lines)?;
+            world.get_mut("subscription", id)?["latest_invoice"] = json!(invoice);
+            invoices::collect(world, &invoice, false)?;
+        }
     }
     note_details(world.get_mut("subscription", id)?, &call.params);
     end(world, id, "cancellation_requested")?;

@@ -18,6 +18,7 @@ mod phases;
 mod taxes;
 mod trials;
 mod troubles;
+mod wire;
 
 const MONTH_SECS: i64 = 100;
 const GOOD: &str = "4242424242424242";

@@ -8,7 +8,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::Sha256;
 use tokio::sync::Semaphore;
@@ -37,24 +37,14 @@ pub(super) struct Conduct {
 }
 
 /// The API version that events are rendered in for the endpoint.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub(super) enum Shape {
     /// The one that the API answers in.
     #[default]
     Current,
     /// One from before 2025-03-31.
     Legacy,
-}
-
-impl Shape {
-    /// Reads the control API's word.
-    pub(super) fn named(word: &str) -> Option<Self> {
-        match word {
-            "current" => Some(Self::Current),
-            "legacy" => Some(Self::Legacy),
-            _ => None,
-        }
-    }
 }
 
 /// A change of [`Conduct`]; what is absent stays.
@@ -67,7 +57,7 @@ pub(super) struct ConductChange {
     seed: Option<u64>,
     shuffle: Option<bool>,
     drop_percent: Option<u32>,
-    shape: Option<String>,
+    shape: Option<Shape>,
 }
 
 struct Delivery {
@@ -134,9 +124,7 @@ impl Outbox {
         conduct.duplicate_percent = change.duplicate_percent.unwrap_or(conduct.duplicate_percent).min(100);
         conduct.shuffle = change.shuffle.unwrap_or(conduct.shuffle);
         conduct.drop_percent = change.drop_percent.unwrap_or(conduct.drop_percent).min(100);
-        if let Some(shape) = change.shape.as_deref().and_then(Shape::named) {
-            conduct.shape = shape;
-        }
+        conduct.shape = change.shape.unwrap_or(conduct.shape);
         if let Some(seed) = change.seed {
             self.dice = Some(StdRng::seed_from_u64(seed));
         }
@@ -171,7 +159,7 @@ impl Outbox {
             "paused": self.conduct.paused, "duplicate": self.conduct.duplicate,
             "duplicate_percent": self.conduct.duplicate_percent,
             "shuffle": self.conduct.shuffle, "drop_percent": self.conduct.drop_percent,
-            "shape": if self.conduct.shape == Shape::Legacy { "legacy" } else { "current" },
+            "shape": self.conduct.shape,
             "pending": pending, "delivered": self.delivered, "given_up": self.given_up,
         })
     }

@@ -85,6 +85,20 @@ fn a_change_waits_until_its_invoice_is_paid() {
 }
 
 #[test]
+fn a_change_that_is_paid_at_once_waits_for_nothing() {
+    let mut sold = sold(Some(LONG), GOOD);
+    let price = another_price(&mut sold.world, 3000);
+    let form = format!(
+        "items[0][id]={}&items[0][price]={price}&proration_behavior=always_invoice&payment_behavior=pending_if_incomplete",
+        sold.item()
+    );
+    let row = sold.update(&form).expect("changed");
+    assert_eq!((&row["items"]["data"][0]["price"]["id"], &row["pending_update"]), (&json!(price), &json!(null)));
+    assert_eq!(events(&sold.world, "customer.subscription.updated"), 1);
+    assert_eq!(events(&sold.world, "customer.subscription.pending_update_applied"), 0);
+}
+
+#[test]
 fn a_change_nobody_pays_for_expires_and_its_invoice_is_void() {
     let mut sold = sold(None, GOOD);
     let price = another_price(&mut sold.world, 3000);
@@ -158,4 +172,17 @@ fn collection_that_is_paused_leaves_drafts_and_begins_again() {
     assert_eq!((latest_invoice(&sold.world)["status"].clone(), paid_charges(&sold.world)), (json!("paid"), 2));
     post(&mut sold.world, &format!("invoices/{}/pay", text(&invoice["id"])), "").expect("paid");
     assert_eq!(paid_charges(&sold.world), 3);
+}
+
+#[test]
+fn the_unused_time_of_a_cancelled_subscription_becomes_credit() {
+    let mut sold = sold(Some(LONG), GOOD);
+    sold.world.advance(LONG / 2);
+    let path = format!("subscriptions/{}", sold.subscription);
+    super::call(&mut sold.world, "DELETE", &path, "invoice_now=true&prorate=true").expect("cancelled");
+    let invoice = latest_invoice(&sold.world);
+    let total = invoice["total"].as_i64().expect("total");
+    assert!((-500..=-499).contains(&total), "{total}");
+    assert_eq!((&invoice["status"], &invoice["ending_balance"]), (&json!("paid"), &json!(total)));
+    assert_eq!(sold.world.copy("customer", &sold.customer).expect("customer")["balance"], total);
 }

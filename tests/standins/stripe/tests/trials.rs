@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::super::checkout::{self, Typed};
-use super::{GOOD, Sold, events, latest_invoice, open_session, paid_charges, post, text};
+use super::{GOOD, Sold, another_price, events, latest_invoice, open_session, paid_charges, post, text};
 
 const MONTH: i64 = 30_000;
 
@@ -36,6 +36,10 @@ fn a_trial_is_free_announced_and_then_paid() {
     sold.pass(10_500);
     assert_eq!(events(&sold.world, "customer.subscription.trial_will_end"), 0);
     sold.pass(1_000);
+    assert_eq!(events(&sold.world, "customer.subscription.trial_will_end"), 1);
+    let price = another_price(&mut sold.world, 1000);
+    let form = format!("items[0][id]={}&items[0][price]={price}", sold.item());
+    assert_eq!(sold.update(&form).expect("changed")["status"], "trialing");
     assert_eq!(events(&sold.world, "customer.subscription.trial_will_end"), 1);
     sold.pass(3_000);
     assert_eq!((sold.row()["status"].clone(), paid_charges(&sold.world)), (json!("active"), 1));

@@ -10,6 +10,7 @@
 //! | [`machine`] | Proxmox VE | `machine/proxmox` |
 //! | [`name`] | PowerDNS | `name/powerdns` |
 //! | [`mail`] | the mail server | `mail/smtp` |
+//! | [`round`] | nothing: it reads at Stripe and asks for looks | `payment/stripe` |
 //! | [`ledger`] | our own database | the crate `store` |
 //!
 //! Whatever goes wrong becomes a [`fault::Fault`], which says what a workflow may do about it.
@@ -23,3 +24,4 @@ pub mod machine;
 pub mod mail;
 pub mod name;
 pub mod payment;
+pub mod round;

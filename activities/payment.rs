@@ -17,6 +17,8 @@ use crate::{
 };
 
 #[warn(missing_docs)]
+pub mod mirror;
+#[warn(missing_docs)]
 pub mod stripe;
 
 use stripe::{Attempt, StripeApi, checkout::CheckoutOrder, customer::Buyer, subscription::SubscriptionReport};
@@ -171,13 +173,14 @@ impl PaymentDesk {
         if let Some(known) = &brief.stripe_customer_id {
             return Ok(known.clone());
         }
-        let buyer = Buyer { account: brief.account, name: &brief.customer_name, email: &brief.customer_email };
+        let deleted = self.store.deleted_customers(brief.account).await?;
+        let buyer = Buyer { account: brief.account, name: &brief.customer_name, email: &brief.customer_email, deleted };
         let made = self.stripe.ensure_customer(&buyer, attempt).await?;
         Ok(self.store.set_stripe_customer(brief.account, &made).await?)
     }
 
     async fn mirrored(&self, report: SubscriptionReport) -> Result<SubscriptionView, Fault> {
-        self.store.put_invoices(&report.invoices).await?;
+        self.store.put_invoices(&report.invoices, report.read_at).await?;
         Ok(report.view)
     }
 }

@@ -100,6 +100,15 @@ pub(crate) struct MailConfig {
     pub(crate) staff: String,
 }
 
+/// How often what nobody may have told is gone through.
+#[derive(Clone)]
+pub(crate) struct RoundsConfig {
+    /// Through Stripe's list of events.
+    pub(crate) events_secs: u32,
+    /// Through everything that lives.
+    pub(crate) comparison_secs: u32,
+}
+
 /// Where metrics, traces and errors go; nowhere when not given.
 pub(crate) struct ObserveConfig {
     /// Where metrics are served.
@@ -140,6 +149,8 @@ pub(crate) struct Config {
     pub(crate) mail: MailConfig,
     /// How patient the business is.
     pub(crate) policy: Policy,
+    /// How often missed events and differences are looked for.
+    pub(crate) rounds: RoundsConfig,
 }
 
 /// Everything that is wrong with the environment, one line each.
@@ -218,6 +229,7 @@ impl Reader<'_> {
         let database_pool_size = self.parsed("EZ_DATABASE_POOL_SIZE");
         let (temporal, stripe) = (self.temporal(), self.stripe());
         let (proxmox, dns, mail, policy) = (self.proxmox(), self.dns(), self.mail(), self.policy());
+        let rounds = self.rounds();
         Some(Config {
             environment: environment?,
             site: site?,
@@ -232,6 +244,7 @@ impl Reader<'_> {
             dns: dns?,
             mail: mail?,
             policy: policy?,
+            rounds: rounds?,
         })
     }
 
@@ -287,6 +300,15 @@ impl Reader<'_> {
     fn mail(&mut self) -> Option<MailConfig> {
         let (smtp, from, staff) = (self.secret("EZ_SMTP_URL"), self.text("EZ_MAIL_FROM"), self.text("EZ_STAFF_EMAIL"));
         Some(MailConfig { smtp: smtp?, from: from?, staff: staff? })
+    }
+
+    fn rounds(&mut self) -> Option<RoundsConfig> {
+        let every = [self.parsed("EZ_POLICY_EVENTS_SECS"), self.parsed("EZ_POLICY_COMPARISON_SECS")];
+        if every.contains(&Some(0)) {
+            self.faults.push("EZ_POLICY_EVENTS_SECS, EZ_POLICY_COMPARISON_SECS: at least a second".to_owned());
+        }
+        let [events_secs, comparison_secs] = every;
+        Some(RoundsConfig { events_secs: events_secs?, comparison_secs: comparison_secs? })
     }
 
     fn policy(&mut self) -> Option<Policy> {

@@ -77,6 +77,11 @@ impl Watch {
         metrics::gauge!("ez_letters_refused_last_day").set(count(sampled.letters_refused));
         metrics::gauge!("ez_orders_oldest_undelivered_age_seconds").set(sampled.undelivered_oldest_secs);
         metrics::gauge!("ez_backup_last_finished_timestamp_seconds").set(sampled.backup_finished_at.unwrap_or(0.0));
+        metrics::gauge!("ez_mirror_oldest_look_age_seconds").set(self.store.oldest_look_secs().await?);
+        metrics::gauge!("ez_disputes_open").set(count(self.store.open_disputes().await?));
+        for (round, at) in self.store.rounds_finished().await? {
+            metrics::gauge!("ez_round_finished_timestamp_seconds", "round" => round).set(at);
+        }
         let open = self.store.open_orders().await?;
         for status in [OrderStatus::AwaitingPayment, OrderStatus::Provisioning] {
             let found = open.iter().find(|(known, _)| *known == status).map_or(0, |(_, found)| *found);

@@ -37,6 +37,18 @@ const CLAIM_ATTEMPTS: u32 = 6;
 /// What tells of a payment.
 const PAYS: [&str; 2] = ["checkout.session.completed", "checkout.session.async_payment_succeeded"];
 
+/// What tells of money by itself, besides its order or its subscription.
+const MONEY: [&str; 8] = [
+    "charge",
+    "credit_note",
+    "customer",
+    "customer_balance_transaction",
+    "dispute",
+    "invoice",
+    "payment_intent",
+    "refund",
+];
+
 /// Whom events are for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Aim {
@@ -44,6 +56,8 @@ enum Aim {
     Subscription(SubscriptionId),
     /// The order is paid and known to be: there is nothing to look at.
     Settled,
+    /// Of money alone: the mirror looks at it.
+    Mirror,
     /// Of a type we do nothing about.
     Nobody,
     /// It should be for somebody, and nobody knows for whom.
@@ -55,7 +69,7 @@ impl Aim {
         match self {
             Self::Order(order) => Some(order.workflow_id()),
             Self::Subscription(id) => Some(id.workflow_id()),
-            Self::Settled | Self::Nobody | Self::Unknown(_) => None,
+            Self::Settled | Self::Mirror | Self::Nobody | Self::Unknown(_) => None,
         }
     }
 }
@@ -126,7 +140,13 @@ impl Inbox {
 
     async fn drive_events(&self) -> Result<usize, StoreError> {
         let mut by_aim: BTreeMap<Aim, Vec<DueEvent>> = BTreeMap::new();
-        for event in self.store.due_events(BATCH_ROWS).await? {
+        let due = self.store.due_events(BATCH_ROWS).await?;
+        // Asked for before anything is marked: a death in between asks once more.
+        let looks: Vec<String> = due.iter().filter_map(look_of).collect();
+        if !looks.is_empty() {
+            self.store.ask_for_looks(&looks).await?;
+        }
+        for event in due {
             by_aim.entry(aim(&event)).or_default().push(event);
         }
         let driven: Vec<_> = stream::iter(by_aim)
@@ -184,7 +204,7 @@ impl Inbox {
         let all = |driven: Driven| Ok(vec![driven; events.len()]);
         let Some(first) = events.first() else { return Ok(vec![]) };
         match aim {
-            Aim::Settled => all(Driven::Handled),
+            Aim::Settled | Aim::Mirror => all(Driven::Handled),
             Aim::Nobody => all(Driven::Ignored),
             Aim::Unknown(why) => all(Driven::NobodyYet(why)),
             Aim::Order(order) => match self.tell_order(*order, &first.id).await {
@@ -288,8 +308,15 @@ fn aim(event: &DueEvent) -> Aim {
         (_, None) if of_session => Aim::Unknown("no order knows this Checkout Session"),
         // Its workflow may live although our tables do not know it.
         (Some(subscription), None) => Aim::Subscription(subscription.clone()),
+        (None, None) if look_of(event).is_some() => Aim::Mirror,
         (None, None) => Aim::Nobody,
     }
+}
+
+/// What the mirror has to look at because of an event: its customer, or else the payment it is about.
+fn look_of(event: &DueEvent) -> Option<String> {
+    let of_money = MONEY.contains(&event.object_kind.as_str());
+    of_money.then(|| event.customer.clone().or_else(|| event.payment.clone())).flatten()
 }
 
 fn told(answer: Result<(), errors::WorkflowInteractionError>) -> Told {

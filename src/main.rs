@@ -23,7 +23,9 @@ mod config;
 mod doctor;
 mod gauges;
 mod inbox;
+mod mirror;
 mod reconcile;
+mod rounds;
 mod seed;
 mod settings;
 mod telemetry;
@@ -72,11 +74,25 @@ enum Command {
         #[arg(long, default_value_t = 48)]
         hours: u64,
     },
+    /// Look after the mirror of Stripe.
+    #[command(subcommand)]
+    Mirror(MirrorCommand),
     /// Manage users.
     #[command(subcommand)]
     User(UserCommand),
     /// Print docs/configuration.md.
     Configuration,
+}
+
+#[derive(Subcommand)]
+enum MirrorCommand {
+    /// Read everything at Stripe again that stands in the tables of the mirror. May be run any number of times, also while
+    /// everything runs.
+    Rebuild {
+        /// Empty those tables first: events older than Stripe's 30 days do not come back.
+        #[arg(long)]
+        empty: bool,
+    },
 }
 
 #[derive(Subcommand)]
@@ -128,6 +144,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Backup { folder } => Box::pin(backup::take(&config, &folder)).await?,
         Command::Restore { folder, overwrite } => Box::pin(backup::restore(&config, &folder, overwrite)).await?,
         Command::Reconcile { hours } => Box::pin(reconcile::run(&config, hours)).await?,
+        Command::Mirror(MirrorCommand::Rebuild { empty }) => Box::pin(mirror::rebuild(&config, empty)).await?,
         Command::User(UserCommand::Create { email, name, staff: _ }) => create_staff(&config, email, name).await?,
         Command::Configuration => {}
     }
@@ -163,6 +180,14 @@ async fn work(config: &Config) -> anyhow::Result<()> {
         namespace: config.temporal.namespace.clone(),
         task_queue: task_queue.clone(),
     };
+    tokio::spawn(rounds::keep(
+        store.clone(),
+        temporal.clone(),
+        task_queue.clone(),
+        config.rounds.clone(),
+        stop.clone(),
+    ));
+    let looks = mirror::Looks { mirror: wiring::mirror(config)? };
     let inbox = inbox::Inbox { store, temporal: temporal.clone(), task_queue };
     let hands = wiring::hands(config)?;
     let work = async {
@@ -171,7 +196,8 @@ async fn work(config: &Config) -> anyhow::Result<()> {
         stop.cancel();
         worked
     };
-    let ((), (), worked) = tokio::join!(inbox.run(stop.clone()), Box::pin(watch.run(stop.clone())), work);
+    let ((), (), (), worked) =
+        tokio::join!(inbox.run(stop.clone()), looks.run(stop.clone()), Box::pin(watch.run(stop.clone())), work);
     telemetry.end().await;
     worked
 }

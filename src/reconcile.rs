@@ -6,6 +6,7 @@
 //! 2. Every order that is not at its end begins again at its first step: each step finds what is there.
 //! 3. Every living subscription without a workflow gets one; its first act is a look at Stripe.
 //! 4. Every payment event of the gap is due again.
+//! 5. Stripe's list of events is gone through for what no webhook told, and everything that lives is compared with Stripe.
 use std::{
     collections::BTreeMap,
     io::{self, Write},
@@ -15,6 +16,7 @@ use std::{
 use activities::{
     machine::proxmox::FoundMachine,
     payment::stripe::{StripeApi, found::PaidPage},
+    round::RoundDesk,
 };
 use anyhow::Context;
 use contract::{order::OrderInput, order::wire, subscription::SubscriptionInput};
@@ -34,6 +36,9 @@ use time::OffsetDateTime;
 use workflows::{order::Order, subscription::Subscription};
 
 use crate::{attributes::found_by, config::Config, wiring};
+
+/// What differs has to differ this much later too: a fact may just be on its way.
+const BETWEEN_COMPARISONS: Duration = Duration::from_secs(5);
 
 /// What was done, for the operator.
 #[derive(Default)]
@@ -64,11 +69,22 @@ pub(crate) async fn run(config: &Config, hours: u64) -> anyhow::Result<()> {
         tally.subscriptions += usize::from(gap.revive(subscription).await?);
     }
     tally.events = gap.store.redrive_payment_events(gap.since).await?;
+    let (missed, differ) = go_rounds(config, gap.since).await?;
     let mut told = io::stdout();
     writeln!(told, "orders written down again: {}", tally.written_down)?;
     writeln!(told, "orders begun again: {}; subscriptions given a workflow: {}", tally.orders, tally.subscriptions)?;
     writeln!(told, "payment events due again: {}; payments left for staff: {}", tally.events, tally.for_staff)?;
+    writeln!(told, "events no webhook told: {missed}; differences being looked at: {differ}")?;
     Ok(())
+}
+
+/// Both rounds at once, and from the beginning of the gap.
+async fn go_rounds(config: &Config, since: OffsetDateTime) -> anyhow::Result<(u64, u64)> {
+    let rounds = RoundDesk { mirror: wiring::mirror(config)? };
+    let said = |fault: activities::fault::Fault| anyhow::anyhow!(fault.words());
+    let walked = rounds.mirror.walk(since, OffsetDateTime::now_utc()).await.map_err(said)?;
+    let compared = Box::pin(rounds.compared(BETWEEN_COMPARISONS)).await.map_err(said)?;
+    Ok((walked.missed, compared.found))
 }
 
 /// An order that is in no table.

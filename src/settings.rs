@@ -131,6 +131,16 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "86400",
         "how often a subscription is read at Stripe although nothing was heard",
     ),
+    plain(
+        "EZ_POLICY_EVENTS_SECS",
+        "300",
+        "how often Stripe's list of events is gone through for those that no webhook told",
+    ),
+    plain(
+        "EZ_POLICY_COMPARISON_SECS",
+        "21600",
+        "how often every living subscription, unpaid invoice and open order is compared with Stripe",
+    ),
 ];
 
 /// The page docs/configuration.md.

@@ -6,7 +6,8 @@ use activities::{
     machine::{MachineDesk, proxmox::ProxmoxApi},
     mail::{MailDesk, smtp::SmtpApi},
     name::{NameDesk, powerdns::PowerDnsApi},
-    payment::{PaymentDesk, stripe::StripeApi},
+    payment::{PaymentDesk, mirror::Mirror, stripe::StripeApi},
+    round::RoundDesk,
 };
 use anyhow::Context;
 use store::{KeyRing, Store};
@@ -34,6 +35,8 @@ pub(crate) struct Hands {
     pub(crate) name: NameDesk,
     /// Letters.
     pub(crate) mail: MailDesk,
+    /// Stripe's list of events, and comparisons.
+    pub(crate) round: RoundDesk,
 }
 
 /// The database, not yet asked anything.
@@ -50,6 +53,11 @@ pub(crate) fn keys(config: &Config) -> anyhow::Result<KeyRing> {
 pub(crate) fn stripe(config: &Config) -> anyhow::Result<StripeApi> {
     StripeApi::new(config.stripe.secret_key.reveal(), config.stripe.api.as_str())
         .map_err(|fault| anyhow::anyhow!(fault.words()))
+}
+
+/// The mirror of Stripe.
+pub(crate) fn mirror(config: &Config) -> anyhow::Result<Mirror> {
+    Ok(Mirror { store: store(config)?, stripe: stripe(config)? })
 }
 
 /// Proxmox VE.
@@ -85,6 +93,7 @@ pub(crate) fn hands(config: &Config) -> anyhow::Result<Hands> {
         machine: MachineDesk::new(store.clone(), proxmox(config)?, keys.clone()),
         name: NameDesk::new(store.clone(), powerdns(config)?),
         mail: MailDesk::new(store, smtp(config)?, keys, config.site.as_str(), &config.mail.staff),
+        round: RoundDesk { mirror: mirror(config)? },
     })
 }
 

@@ -14,7 +14,7 @@ use temporalio_sdk::{
     },
 };
 use tokio_util::sync::CancellationToken;
-use workflows::{letter::Letter, order::Order, subscription::Subscription};
+use workflows::{letter::Letter, order::Order, round::Round, subscription::Subscription};
 
 use crate::{telemetry::activity::Spans, wiring::Hands};
 
@@ -48,11 +48,13 @@ pub(crate) async fn run(
         .register_workflow::<Order>()?
         .register_workflow::<Subscription>()?
         .register_workflow::<Letter>()?
+        .register_workflow::<Round>()?
         .register_activities(hands.ledger)
         .register_activities(hands.payment)
         .register_activities(hands.machine)
         .register_activities(hands.name)
         .register_activities(hands.mail)
+        .register_activities(hands.round)
         .activity_inbound_interceptor(Spans)
         .graceful_shutdown_period(GRACE)
         .sticky_queue_schedule_to_start_timeout(STICKY_WAIT)

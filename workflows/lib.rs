@@ -8,6 +8,7 @@
 //! | `renew` `suspend` `expire` | the acts of a subscription, one group each |
 //! | `undo` | promises to take a step back, kept in reverse |
 //! | [`attention`] | a step out of patience waits here until staff retry, skip or abandon |
+//! | [`round`] | goes through Stripe's events, or compares what lives with Stripe, once for each time a schedule says so |
 //! | `notify` and [`letter`] | one workflow for each letter, so that mail never holds up anything else |
 //! | `patience` | every timeout and retry policy |
 //!
@@ -23,6 +24,7 @@ pub mod order;
 mod patience;
 mod provision;
 mod renew;
+pub mod round;
 mod search;
 pub mod subscription;
 mod suspend;

@@ -29,6 +29,14 @@ const LETTER_SUMMARY: &str = "hand the letter to the mail server";
 /// A machine built at one go: as many steps as it has may each be that patient.
 const BUILD_STEPS: u64 = 6;
 
+/// How long a round is tried; the next one makes up for it.
+const ROUND_PATIENCE: Duration = Duration::from_mins(30);
+
+/// A round through what nobody may have told. It heartbeats.
+pub(crate) fn round(summary: &str) -> ActivityOptions {
+    options(TASK_LIMIT, ROUND_PATIENCE, Some(HEARTBEAT_LIMIT), None, summary)
+}
+
 /// One machine built at one go. It heartbeats; a worker that dies in it is followed by another, which goes on.
 pub(crate) fn build(patience_secs: u64, token: Option<WorkflowCancellationToken>, summary: &str) -> ActivityOptions {
     let patience = Duration::from_secs(patience_secs.saturating_mul(BUILD_STEPS));

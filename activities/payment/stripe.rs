@@ -16,8 +16,11 @@ use crate::{
 pub mod catalogue;
 pub mod checkout;
 pub mod customer;
+pub mod events;
 pub mod found;
 mod invoice;
+pub mod living;
+pub mod mirror;
 mod refund;
 pub mod subscription;
 pub mod webhook;

@@ -26,6 +26,10 @@ pub struct DueEvent {
     pub subscription: Option<SubscriptionId>,
     /// Where that subscription is in its life; none when it is not written down yet.
     pub phase: Option<Phase>,
+    /// The customer it names (`cus_…`).
+    pub customer: Option<String>,
+    /// The payment it is about, when it names no customer (`ch_…`, `py_…`, `pi_…`).
+    pub payment: Option<String>,
     /// How many tries failed before.
     pub attempts: u32,
 }
@@ -40,11 +44,13 @@ impl Store {
                     select id from payment_events where state = 'received' and next_attempt_at <= now()
                     order by next_attempt_at, received_at limit $1 for no key update skip locked
                 )
-                returning id, type, object_id, object_kind, order_id, subscription_id, attempts, received_at
+                returning id, type, object_id, object_kind, order_id, subscription_id, customer_id, payment_id, attempts,
+                    received_at
                )
                select due.id as "id!", due.type as "event_type!", due.object_kind as "object_kind!",
                 coalesce(o.id, due.order_id) as "order?", o.status as "order_status?",
-                due.subscription_id as "subscription?", s.phase as "phase?", due.attempts as "attempts!"
+                due.subscription_id as "subscription?", s.phase as "phase?", due.customer_id as "customer?",
+                due.payment_id as "payment?", due.attempts as "attempts!"
                from due
                left join orders o on o.id = coalesce((
                     select by_session.id from orders by_session
@@ -67,6 +73,8 @@ impl Store {
                     order_status: row.order_status.map(|text| word(&text, "an order's status")).transpose()?,
                     subscription: row.subscription.map(SubscriptionId),
                     phase: row.phase.map(|text| word(&text, "a subscription's phase")).transpose()?,
+                    customer: row.customer,
+                    payment: row.payment,
                     attempts: count(row.attempts, "an event's attempts")?,
                 })
             })

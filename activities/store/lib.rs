@@ -21,6 +21,7 @@ pub mod credentials;
 mod fault;
 pub mod inbox;
 pub mod letters;
+pub mod mirror;
 pub mod operations;
 pub mod orders;
 pub mod pages;
@@ -39,6 +40,10 @@ pub use catalogue::{Image, NewAddress, NewImage, NewNode, NewPlan, NewPrice, Pla
 pub use fault::StoreError;
 pub use inbox::DueEvent;
 pub use letters::{LetterState, NewLetter, QueuedLetter};
+pub use mirror::{
+    CustomerMirror, CustomerRow, Difference, DifferenceKind, DisputeRow, DueLook, FoundSubscription,
+    MirroredSubscription, PaidSubscription, PaymentRow, RefundRow, Round, UnpaidOrder,
+};
 pub use operations::{Gauges, Pool, PoolUse, WaitingSteps, WebhookHealth};
 pub use orders::{Lease, OrderBrief, OrderPlace};
 pub use pages::{
@@ -50,7 +55,7 @@ pub use reconcile::{LivingSubscription, StoredOrder};
 pub use reservations::{NewOrder, Place, Reserved};
 pub use seal::{KeyRing, SealFault};
 pub use sessions::SessionRows;
-pub use subscriptions::{InvoiceRow, ServiceBrief, Subscription};
+pub use subscriptions::{InvoicePrint, InvoiceRow, ServiceBrief, Subscription};
 
 /// Every change of the tables, in order; applied by [`Store::migrate`].
 pub static MIGRATOR: Migrator = sqlx::migrate!("../../migrations");

@@ -25,6 +25,10 @@ pub struct NewPaymentEvent {
     pub order: Option<OrderId>,
     /// The subscription it names.
     pub subscription: Option<SubscriptionId>,
+    /// The customer it names (`cus_…`).
+    pub customer: Option<String>,
+    /// The payment it is about, when it names no customer (`ch_…`, `py_…`, `pi_…`).
+    pub payment: Option<String>,
     /// When Stripe made it.
     pub created_at: OffsetDateTime,
     /// Whether real money is meant.
@@ -75,9 +79,10 @@ impl Store {
         let rows = sqlx::query!(
             r#"with put as (
                 insert into payment_events
-                    (id, type, object_id, object_kind, order_id, subscription_id, stripe_created_at, livemode)
+                    (id, type, object_id, object_kind, order_id, subscription_id, stripe_created_at, livemode, customer_id,
+                     payment_id)
                 select * from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::uuid[], $6::text[],
-                    $7::timestamptz[], $8::boolean[])
+                    $7::timestamptz[], $8::boolean[], $10::text[], $11::text[])
                 on conflict (id) do update set
                     state = case payment_events.state when 'unclaimed' then 'received' else payment_events.state end,
                     next_attempt_at = now()
@@ -96,6 +101,8 @@ impl Store {
             &once.values().map(|event| event.created_at).collect::<Vec<_>>(),
             &once.values().map(|event| event.livemode).collect::<Vec<_>>(),
             CHANNEL,
+            &once.values().map(|event| event.customer.clone()).collect::<Vec<_>>() as &[Option<String>],
+            &once.values().map(|event| event.payment.clone()).collect::<Vec<_>>() as &[Option<String>],
         )
         .fetch_all(&self.pool)
         .await
@@ -116,6 +123,18 @@ impl Store {
             }
         }
         Ok(answers)
+    }
+
+    /// Those of these events that were never told to us.
+    pub async fn events_unheard(&self, ids: &[String]) -> Result<Vec<String>, StoreError> {
+        sqlx::query_scalar!(
+            r#"select told.id as "id!" from unnest($1::text[]) as told (id)
+               where not exists (select 1 from payment_events known where known.id = told.id)"#,
+            ids,
+        )
+        .fetch_all(&self.pool)
+        .await
+        .doing("looking for unheard events")
     }
 
     /// Notes that no workflow wanted an event; staff see it. One that another process handled meanwhile stays as it is.

@@ -67,6 +67,33 @@ pub struct InvoiceRow {
     pub hosted_url: Option<String>,
     /// When Stripe made it.
     pub created_at: OffsetDateTime,
+    /// What is printed on it besides.
+    pub print: InvoicePrint,
+}
+
+/// What is printed on an invoice. Amounts are in minor units of its currency.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct InvoicePrint {
+    /// Its number, once it is finalised.
+    pub number: Option<String>,
+    /// Stripe's word for why it was made (`subscription_create`, `subscription_cycle`, `subscription_update`).
+    pub billing_reason: Option<String>,
+    /// When the period it was made in began.
+    pub period_start: Option<OffsetDateTime>,
+    /// When that period ended.
+    pub period_end: Option<OffsetDateTime>,
+    /// Before discounts and taxes that come on top.
+    pub subtotal_minor: i64,
+    /// What is taken off.
+    pub discount_minor: i64,
+    /// Taxes, whether on top or contained.
+    pub tax_minor: i64,
+    /// After both.
+    pub total_minor: i64,
+    /// Where its PDF is.
+    pub pdf_url: Option<String>,
+    /// When it was paid.
+    pub paid_at: Option<OffsetDateTime>,
 }
 
 /// A service that a subscription pays for.
@@ -140,33 +167,11 @@ impl Store {
         tx.commit().await.doing("mirroring a subscription")
     }
 
-    /// Mirrors invoices. Those of a subscription that is not known yet are left out; the next look brings them again.
-    pub async fn put_invoices(&self, invoices: &[InvoiceRow]) -> Result<(), StoreError> {
-        let mut invoices: Vec<&InvoiceRow> = invoices.iter().collect();
-        // One order for everybody, so that two looks at once cannot wait for each other.
-        invoices.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+    /// Mirrors invoices as they were `read_at`. Those of a subscription that is not known yet are left out (the next look
+    /// brings them again), and so are those that somebody has read later already.
+    pub async fn put_invoices(&self, invoices: &[InvoiceRow], read_at: OffsetDateTime) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
-        for invoice in invoices {
-            sqlx::query!(
-                "insert into invoices
-                    (id, subscription_id, status, amount_due_minor, amount_paid_minor, currency, hosted_url, created_at)
-                 select $1, id, $3, $4, $5, $6, $7, $8 from subscriptions where id = $2
-                 on conflict (id) do update set status = excluded.status,
-                    amount_due_minor = excluded.amount_due_minor, amount_paid_minor = excluded.amount_paid_minor,
-                    currency = excluded.currency, hosted_url = excluded.hosted_url, read_at = now()",
-                invoice.id,
-                invoice.subscription.0,
-                invoice.status,
-                invoice.amount_due.amount_minor,
-                invoice.amount_paid_minor,
-                invoice.amount_due.currency.as_str(),
-                invoice.hosted_url,
-                invoice.created_at,
-            )
-            .execute(&mut *tx)
-            .await
-            .doing("mirroring an invoice")?;
-        }
+        put_invoices(&mut tx, invoices, read_at).await?;
         tx.commit().await.doing("mirroring invoices")
     }
 
@@ -212,7 +217,60 @@ impl Store {
     }
 }
 
-fn moment(secs: UnixSecs) -> Result<OffsetDateTime, StoreError> {
+/// Writes invoices, in one order for everybody, so that two looks at once cannot wait for each other.
+pub(crate) async fn put_invoices(
+    db: &mut PgConnection,
+    invoices: &[InvoiceRow],
+    read_at: OffsetDateTime,
+) -> Result<(), StoreError> {
+    let mut invoices: Vec<&InvoiceRow> = invoices.iter().collect();
+    invoices.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+    for invoice in invoices {
+        let print = &invoice.print;
+        sqlx::query!(
+            "insert into invoices
+                (id, subscription_id, status, amount_due_minor, amount_paid_minor, currency, hosted_url, created_at, read_at,
+                 number, billing_reason, period_start, period_end, subtotal_minor, discount_minor, tax_minor, total_minor,
+                 pdf_url, paid_at)
+             select $1, id, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19
+             from subscriptions where id = $2
+             on conflict (id) do update set status = excluded.status,
+                amount_due_minor = excluded.amount_due_minor, amount_paid_minor = excluded.amount_paid_minor,
+                currency = excluded.currency, hosted_url = excluded.hosted_url, read_at = excluded.read_at,
+                number = excluded.number, billing_reason = excluded.billing_reason,
+                period_start = excluded.period_start, period_end = excluded.period_end,
+                subtotal_minor = excluded.subtotal_minor, discount_minor = excluded.discount_minor,
+                tax_minor = excluded.tax_minor, total_minor = excluded.total_minor, pdf_url = excluded.pdf_url,
+                paid_at = excluded.paid_at
+             where invoices.read_at <= excluded.read_at",
+            invoice.id,
+            invoice.subscription.0,
+            invoice.status,
+            invoice.amount_due.amount_minor,
+            invoice.amount_paid_minor,
+            invoice.amount_due.currency.as_str(),
+            invoice.hosted_url,
+            invoice.created_at,
+            read_at,
+            print.number,
+            print.billing_reason,
+            print.period_start,
+            print.period_end,
+            print.subtotal_minor,
+            print.discount_minor,
+            print.tax_minor,
+            print.total_minor,
+            print.pdf_url,
+            print.paid_at,
+        )
+        .execute(&mut *db)
+        .await
+        .doing("mirroring an invoice")?;
+    }
+    Ok(())
+}
+
+pub(crate) fn moment(secs: UnixSecs) -> Result<OffsetDateTime, StoreError> {
     OffsetDateTime::from_unix_timestamp(secs).map_err(|_| StoreError::conflict("time_out_of_range"))
 }
 

@@ -12,7 +12,6 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use domain::ids::{OrderId, SubscriptionId};
 use store::{NewPaymentEvent, PutEvent, StoreError};
 use time::OffsetDateTime;
 
@@ -129,22 +128,13 @@ async fn received(
 }
 
 fn envelope(body: &[u8]) -> Result<NewPaymentEvent, WebhookRefusal> {
-    let read = Envelope::read(body).map_err(|_| WebhookRefusal::NotAnEvent)?;
-    let created_at = OffsetDateTime::from_unix_timestamp(read.created).map_err(|_| WebhookRefusal::NotAnEvent)?;
-    Ok(NewPaymentEvent {
-        id: read.id,
-        event_type: read.kind,
-        object_id: read.object_id,
-        object_kind: read.object_kind,
-        order: read.order.map(OrderId),
-        subscription: read.subscription.map(SubscriptionId),
-        created_at,
-        livemode: read.livemode,
-    })
+    Envelope::read(body).and_then(Envelope::into_row).map_err(|_| WebhookRefusal::NotAnEvent)
 }
 
 #[cfg(test)]
 mod tests {
+    use domain::ids::SubscriptionId;
+
     use super::*;
 
     #[test]

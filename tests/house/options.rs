@@ -37,6 +37,10 @@ pub struct PolicySecs {
     pub step_patience: u32,
     /// How often a subscription is looked at when Stripe says nothing.
     pub subscription_poll: u32,
+    /// How often Stripe's list of events is gone through for what no webhook told.
+    pub events: u32,
+    /// How often what lives is compared with Stripe.
+    pub comparison: u32,
 }
 
 impl Default for PolicySecs {
@@ -52,6 +56,8 @@ impl Default for PolicySecs {
             expiry_warning: 3,
             step_patience: 60,
             subscription_poll: 5,
+            events: 604_800,
+            comparison: 604_800,
         }
     }
 }

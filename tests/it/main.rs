@@ -11,6 +11,7 @@
 //! | `death` | a worker killed in the middle of an order |
 //! | `deploys` | the release before this one and this one share the work |
 //! | `last_one` | more buyers than places, and payments that race with lapses |
+//! | `money` | the mirror of Stripe, events that were missed, and every order, number and loss of events |
 //! | `webhook` | every kind of bad webhook |
 //! | `door` | webhooks told at the same moment, and the database cut away among them |
 //! | `growth` | ten thousand orders change nothing about what a page has to read |
@@ -54,6 +55,7 @@ mod histories;
 mod journey;
 mod last_one;
 mod matrix;
+mod money;
 mod mortals;
 mod outage;
 mod replay;

@@ -13,6 +13,8 @@
 //! | hangs past its timeout | `wire` | `letters` | `ledger` |
 //! | malformed answer | `wire` | `letters` | `ledger` |
 //!
+//! `round.*` are shown in `money/missed`: a round is started by a schedule and belongs to no order.
+//!
 //! `story` drives an order, `rows` names the calls. The table that is printed says of each cell where it is shown, or why it
 //! cannot exist; an activity without its row fails.
 use std::io::Write as _;
@@ -61,9 +63,14 @@ fn cell(activity: &str, column: &str) -> Option<Cell> {
         (rows::ROWS.iter().any(|row| row.activity == activity), "wire", "stuck"),
         (activity == "mail.send", "letters", "letters"),
         (ledger::rows().any(|row| row == activity) || activity == "ledger.services", "ledger", "ledger"),
+        (activity.starts_with("round."), "money/missed", "money/missed"),
     ];
     let (_, room, for_good) = *rooms.iter().find(|(is_there, ..)| *is_there)?;
     Some(match (activity, column) {
+        ("round.events" | "round.compare", "run twice") => Shown("twice"),
+        ("round.events" | "round.compare", "fails for good") => Impossible(
+            "it only reads at Stripe and asks for looks: the next round does it all, and an old round is alerted",
+        ),
         (_, "run twice") => Shown("again"),
         (_, "undo run twice") if UNDOS.contains(&activity) => Shown("again"),
         (_, "undo run twice") => Impossible("it takes nothing back"),

@@ -42,6 +42,7 @@ fn policy() -> PolicySecs {
         // Nobody is there to help.
         step_patience: 3_600,
         subscription_poll: 3,
+        ..PolicySecs::default()
     }
 }
 

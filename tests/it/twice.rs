@@ -7,7 +7,8 @@ use activities::{
     machine::{MachineDesk, proxmox::ProxmoxApi},
     mail::{MailDesk, smtp::SmtpApi},
     name::{NameDesk, powerdns::PowerDnsApi},
-    payment::{PaymentDesk, stripe::StripeApi},
+    payment::{PaymentDesk, mirror::Mirror, stripe::StripeApi},
+    round::RoundDesk,
 };
 use house::{Customer, House};
 use serde::{Deserialize, Serialize};
@@ -96,6 +97,7 @@ impl<'a> Bench<'a> {
             .register_workflow::<Once>()
             .expect("a workflow")
             .register_activities(LedgerDesk { store: store.clone() })
+            .register_activities(RoundDesk { mirror: Mirror { store: store.clone(), stripe: stripe.clone() } })
             .register_activities(PaymentDesk { store: store.clone(), stripe, site_url: site.clone() })
             .register_activities(MachineDesk::new(store.clone(), proxmox, keys.clone()))
             .register_activities(NameDesk::new(store.clone(), dns))
@@ -171,6 +173,11 @@ async fn every_activity_run_two_times_leaves_the_same_world() {
     end(&bench, &subscription).await;
     unpaid(&bench, account).await;
     given_up(&bench, account).await;
+    crate::money::told(&house).await;
+    for round in ["Events", "Comparison"] {
+        let activity = if round == "Events" { "round.events" } else { "round.compare" };
+        bench.twice(activity, json!({round: {"every_secs": 0}})).await;
+    }
 
     let promised: BTreeSet<String> = contract_names();
     let ran = bench.ran.lock().expect("no panic").clone();

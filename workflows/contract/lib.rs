@@ -16,6 +16,7 @@ pub mod machine;
 pub mod name;
 pub mod order;
 pub mod payment;
+pub mod round;
 pub mod subscription;
 
 /// How long a worker may have one task of a workflow in its hands without a word. One that dies with it is noticed after as

@@ -20,13 +20,15 @@ pub struct Buyer<'a> {
     pub name: &'a str,
     /// Where Stripe sends them.
     pub email: &'a str,
+    /// How many customers of this account Stripe has deleted: the next one is another act.
+    pub deleted: i64,
 }
 
 impl StripeApi {
     /// Gives the id (`cus_…`) of the account's customer, making it when there is none.
     ///
     /// *Idempotence*: looks for a customer of this address that carries our account, then creates under
-    /// `account-<uuid>/customer`. *Errors*: a lost answer may be repeated.
+    /// `account-<uuid>/customer`, or after a deletion `account-<uuid>/customer/after/<number>`. *Errors*: a lost answer may be repeated.
     pub async fn ensure_customer(&self, buyer: &Buyer<'_>, attempt: Attempt) -> Result<String, Fault> {
         let account = buyer.account.to_string();
         let known = ListCustomer::new().email(buyer.email).limit(SAME_ADDRESS_MAX);
@@ -35,7 +37,12 @@ impl StripeApi {
         if let Some(customer) = known.data.into_iter().find(|c| c.metadata.as_ref().is_some_and(is_ours)) {
             return Ok(customer.id.to_string());
         }
-        let key = under(&attempt.key(&format!("account-{account}/customer")))?;
+        let act = match buyer.deleted {
+            0 => format!("account-{account}/customer"),
+            // Under the first key Stripe would answer with the deleted one.
+            deleted => format!("account-{account}/customer/after/{deleted}"),
+        };
+        let key = under(&attempt.key(&act))?;
         let request = CreateCustomer::new()
             .name(buyer.name)
             .email(buyer.email)

@@ -4,7 +4,7 @@ use domain::{
     ids::SubscriptionId,
     money::{Currency, Money},
 };
-use store::InvoiceRow;
+use store::{InvoicePrint, InvoiceRow};
 use stripe::StripeRequest as _;
 use stripe_billing::{
     Invoice, InvoiceCollectionMethod, InvoicePayment, InvoiceStatus,
@@ -108,18 +108,31 @@ pub(super) fn rows(subscription: &SubscriptionId, invoices: &[Invoice]) -> Resul
         .collect()
 }
 
-fn row(subscription: &SubscriptionId, id: String, invoice: &Invoice) -> Result<InvoiceRow, Fault> {
+pub(super) fn row(subscription: &SubscriptionId, id: String, invoice: &Invoice) -> Result<InvoiceRow, Fault> {
     let unreadable =
         |what: &str| Vendor::Stripe.give_up("mirroring an invoice", format!("the {what} of {id} cannot be read"));
     let currency: Currency = invoice.currency.to_string().parse().map_err(|_| unreadable("currency"))?;
-    let created_at = OffsetDateTime::from_unix_timestamp(invoice.created).map_err(|_| unreadable("date"))?;
+    let moment = |secs: i64| OffsetDateTime::from_unix_timestamp(secs).map_err(|_| unreadable("date"));
+    let print = InvoicePrint {
+        number: invoice.number.clone(),
+        billing_reason: invoice.billing_reason.as_ref().map(|reason| reason.as_str().to_owned()),
+        period_start: Some(moment(invoice.period_start)?),
+        period_end: Some(moment(invoice.period_end)?),
+        subtotal_minor: invoice.subtotal,
+        discount_minor: invoice.total_discount_amounts.iter().flatten().map(|discount| discount.amount).sum(),
+        tax_minor: invoice.total_taxes.iter().flatten().map(|tax| tax.amount).sum(),
+        total_minor: invoice.total,
+        pdf_url: invoice.invoice_pdf.clone(),
+        paid_at: invoice.status_transitions.paid_at.map(moment).transpose()?,
+    };
     Ok(InvoiceRow {
         subscription: subscription.clone(),
         status: invoice.status.as_ref().map_or("draft", InvoiceStatus::as_str).to_owned(),
         amount_due: Money { amount_minor: invoice.amount_due, currency },
         amount_paid_minor: invoice.amount_paid,
         hosted_url: invoice.hosted_invoice_url.clone(),
-        created_at,
+        created_at: moment(invoice.created)?,
+        print,
         id,
     })
 }

@@ -9,6 +9,7 @@ use stripe_billing::{
     Invoice, Subscription,
     subscription::{CancelSubscription, RetrieveSubscription, UpdateSubscription},
 };
+use time::OffsetDateTime;
 
 use super::{
     Attempt, Denial, StripeApi,
@@ -29,6 +30,19 @@ pub struct SubscriptionReport {
     pub view: SubscriptionView,
     /// What the pages show, newest first.
     pub invoices: Vec<InvoiceRow>,
+    /// When the reading began.
+    pub read_at: OffsetDateTime,
+}
+
+/// A subscription as the mirror keeps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownSubscription {
+    /// What the workflow decides by.
+    pub view: SubscriptionView,
+    /// Who pays (`cus_…`).
+    pub customer: String,
+    /// What is charged (`price_…`).
+    pub price: Option<String>,
 }
 
 /// One look: the subscription first, then its invoices.
@@ -36,6 +50,7 @@ pub(super) struct Look {
     pub(super) subscription: Subscription,
     pub(super) invoices: Vec<Invoice>,
     pub(super) status: SubscriptionStatus,
+    read_at: OffsetDateTime,
 }
 
 impl StripeApi {
@@ -45,6 +60,18 @@ impl StripeApi {
     pub async fn read_subscription(&self, id: &SubscriptionId) -> Result<SubscriptionReport, Fault> {
         let look = self.look(id).await?;
         self.report(id, &look).await
+    }
+
+    /// Says what Stripe knows about a subscription, who pays for it, and what.
+    ///
+    /// *Errors*: gives up on a subscription that is not there.
+    pub async fn known_subscription(&self, id: &SubscriptionId) -> Result<KnownSubscription, Fault> {
+        let look = self.look(id).await?;
+        Ok(KnownSubscription {
+            view: self.report(id, &look).await?.view,
+            customer: look.subscription.customer.id().to_string(),
+            price: look.subscription.items.data.first().map(|item| item.price.id.to_string()),
+        })
     }
 
     /// Ends the subscription now, voids what is open, and pays back what was paid after its end. One that is paid is left
@@ -97,6 +124,7 @@ impl StripeApi {
 
     pub(super) async fn look(&self, id: &SubscriptionId) -> Result<Look, Fault> {
         let doing = "reading a subscription";
+        let read_at = OffsetDateTime::now_utc();
         let request = RetrieveSubscription::new(id.0.as_str());
         let subscription = read(doing, request.send(&self.client)).await?;
         let status = subscription.status.as_str().parse().map_err(|_| {
@@ -104,7 +132,7 @@ impl StripeApi {
             Vendor::Stripe.give_up(doing, format!("Stripe calls it {word}, which we do not know"))
         })?;
         let invoices = self.invoices(id).await?;
-        Ok(Look { subscription, invoices, status })
+        Ok(Look { subscription, invoices, status, read_at })
     }
 
     async fn report(&self, id: &SubscriptionId, look: &Look) -> Result<SubscriptionReport, Fault> {
@@ -124,7 +152,7 @@ impl StripeApi {
             paid_invoice: newest_paid(&look.invoices),
             open_invoice: self.open_invoice(&look.invoices).await?,
         };
-        Ok(SubscriptionReport { view, invoices: rows(id, &look.invoices)? })
+        Ok(SubscriptionReport { view, invoices: rows(id, &look.invoices)?, read_at: look.read_at })
     }
 
     /// Cancels at once, under `<act>`. One that has ended already is done.

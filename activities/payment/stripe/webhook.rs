@@ -3,11 +3,16 @@
 //! The shape of an event follows the API version of its endpoint, not ours, so only its envelope is read here, leniently,
 //! from whichever place it may stand in. Whoever needs more asks Stripe.
 //! Source: Stripe, "Verify webhook signatures manually"; "Event object".
-use domain::UnixSecs;
+use domain::{
+    UnixSecs,
+    ids::{OrderId, SubscriptionId},
+};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde::Deserialize;
 use serde_json::Value;
 use sha2::Sha256;
+use store::NewPaymentEvent;
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 /// How far the time of a signature may be from ours, on either side; exactly this far is accepted.
@@ -117,28 +122,52 @@ pub struct Envelope {
     pub order: Option<Uuid>,
     /// The subscription it is about (`sub_…`), if any.
     pub subscription: Option<String>,
+    /// The customer it is about (`cus_…`), if it names one.
+    pub customer: Option<String>,
+    /// The payment it is about (`ch_…`, `py_…`, else `pi_…`), for whoever has to look for its customer.
+    pub payment: Option<String>,
 }
 
+/// As much of an event as is ever read.
 #[derive(Deserialize)]
-struct RawEvent {
-    id: String,
+pub(super) struct RawEvent {
+    pub(super) id: String,
     #[serde(rename = "type")]
-    kind: String,
-    created: UnixSecs,
+    pub(super) kind: String,
+    pub(super) created: UnixSecs,
     #[serde(default)]
-    livemode: bool,
-    data: RawData,
+    pub(super) livemode: bool,
+    pub(super) data: RawData,
 }
 
 #[derive(Deserialize)]
-struct RawData {
-    object: Value,
+pub(super) struct RawData {
+    pub(super) object: Value,
 }
 
 impl Envelope {
     /// Reads the envelope of an event in any of Stripe's payload versions. The signature has to be verified before.
     pub fn read(body: &[u8]) -> Result<Self, NotAnEvent> {
-        let raw: RawEvent = serde_json::from_slice(body).map_err(|_| NotAnEvent)?;
+        Self::of(serde_json::from_slice(body).map_err(|_| NotAnEvent)?)
+    }
+
+    /// The row our inbox keeps of it.
+    pub fn into_row(self) -> Result<NewPaymentEvent, NotAnEvent> {
+        Ok(NewPaymentEvent {
+            created_at: OffsetDateTime::from_unix_timestamp(self.created).map_err(|_| NotAnEvent)?,
+            id: self.id,
+            event_type: self.kind,
+            object_id: self.object_id,
+            object_kind: self.object_kind,
+            order: self.order.map(OrderId),
+            subscription: self.subscription.map(SubscriptionId),
+            customer: self.customer,
+            payment: self.payment,
+            livemode: self.livemode,
+        })
+    }
+
+    pub(super) fn of(raw: RawEvent) -> Result<Self, NotAnEvent> {
         let object = &raw.data.object;
         let word_at = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).filter(|text| is_word(text));
         if !is_word(&raw.id) || !is_word(&raw.kind) || !object.is_object() {
@@ -162,7 +191,20 @@ impl Envelope {
             "subscription" => Some(object_id.clone()).filter(|id| !id.is_empty()),
             _ => subscription.iter().find_map(|pointer| word_at(pointer)).map(str::to_owned),
         };
+        let of = |kinds: &[&str]| kinds.contains(&object_kind.as_str()).then_some("/id");
+        let first = |pointers: &[Option<&str>]| {
+            pointers.iter().flatten().find_map(|pointer| word_at(pointer)).map(str::to_owned)
+        };
         Ok(Self {
+            customer: first(&[of(&["customer"]), Some("/customer"), Some("/customer/id")]),
+            payment: first(&[
+                of(&["charge"]),
+                Some("/charge"),
+                Some("/charge/id"),
+                of(&["payment_intent"]),
+                Some("/payment_intent"),
+                Some("/payment_intent/id"),
+            ]),
             order: order.iter().filter_map(|pointer| word_at(pointer)).find_map(|text| Uuid::parse_str(text).ok()),
             id: raw.id,
             kind: raw.kind,

@@ -308,6 +308,8 @@ async fn every_activity_done_again_by_a_workflow_that_is_set_back_leaves_the_sam
     life(&mut again, &house).await;
     resumed(&mut again, &house).await;
     again.ran_twice.insert(ENDS.to_owned());
-    let missing: Vec<_> = contract_names().difference(&again.ran_twice).cloned().collect();
+    // A round belongs to no order; `twice` runs each two times.
+    let of_orders = contract_names().into_iter().filter(|name| !name.starts_with("round."));
+    let missing: Vec<_> = of_orders.filter(|name| !again.ran_twice.contains(name)).collect();
     assert_eq!(missing, Vec::<String>::new(), "an activity of the contract was not run twice in an order");
 }

@@ -180,3 +180,25 @@ fn what_is_not_an_event_is_said_to_be_none() {
     assert_eq!(Envelope::read(&[0xff, 0xfe]), Err(NotAnEvent));
     assert_eq!(Envelope::read("[".repeat(100_000).as_bytes()), Err(NotAnEvent));
 }
+
+#[test]
+fn whom_money_is_about_is_found_in_every_payload_version() {
+    let read = |object: &str| {
+        let body = format!(r#"{{"id":"evt_1","type":"x","created":1,"data":{{"object":{object}}}}}"#);
+        let envelope = Envelope::read(body.as_bytes()).expect("an event");
+        (envelope.customer, envelope.payment)
+    };
+    let said = |text: &str| Some(text.to_owned());
+    for (object, customer, payment) in [
+        (r#"{"id":"cus_1","object":"customer"}"#, said("cus_1"), None),
+        (r#"{"id":"ch_1","object":"charge","customer":"cus_1"}"#, said("cus_1"), said("ch_1")),
+        (r#"{"id":"ch_1","object":"charge","customer":{"id":"cus_1"}}"#, said("cus_1"), said("ch_1")),
+        (r#"{"id":"re_1","object":"refund","charge":"ch_1","payment_intent":"pi_1"}"#, None, said("ch_1")),
+        (r#"{"id":"re_1","object":"refund","charge":null,"payment_intent":"pi_1"}"#, None, said("pi_1")),
+        (r#"{"id":"du_1","object":"dispute","charge":{"id":"ch_1"}}"#, None, said("ch_1")),
+        (r#"{"id":"in_1","object":"invoice","customer":"cus_1","charge":"ch_1"}"#, said("cus_1"), said("ch_1")),
+        (r#"{"id":"prod_1","object":"product"}"#, None, None),
+    ] {
+        assert_eq!(read(object), (customer, payment), "{object}");
+    }
+}

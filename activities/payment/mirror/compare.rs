@@ -1,0 +1,122 @@
+//! What lives, compared with Stripe: every living subscription, every unpaid invoice, every order that waits for its payment.
+use std::collections::{BTreeMap, BTreeSet};
+
+use contract::payment::CheckoutState;
+use domain::ids::SubscriptionId;
+use store::{Difference, DifferenceKind, MirroredSubscription};
+
+use super::Mirror;
+use crate::{
+    fault::Fault,
+    payment::stripe::living::{Living, OpenInvoiceAtStripe},
+};
+
+impl Mirror {
+    /// Everything of which Stripe says otherwise than our tables, and how much was compared. Reads only.
+    pub async fn differences(&self) -> Result<(u64, Vec<Difference>), Fault> {
+        let mut found = vec![];
+        let seen = self.subscriptions_that_differ(&mut found).await?
+            + self.invoices_that_differ(&mut found).await?
+            + self.orders_that_differ(&mut found).await?;
+        Ok((u64::try_from(seen).unwrap_or(u64::MAX), found))
+    }
+
+    async fn subscriptions_that_differ(&self, found: &mut Vec<Difference>) -> Result<usize, Fault> {
+        let at_stripe = self.stripe.living_subscriptions().await?;
+        let ours = self.store.mirrored_subscriptions().await?;
+        let mut unknown: BTreeMap<&str, &Living> =
+            at_stripe.iter().map(|living| (living.id.as_str(), living)).collect();
+        for one in &ours {
+            let living = unknown.remove(one.id.as_str());
+            if let Some(why) = differs(one, living) {
+                found.push(of_subscription(&one.id, living, why));
+            }
+        }
+        for (id, living) in unknown {
+            let mine = living.order.is_some() || self.store.knows_customer(&living.customer).await?;
+            // Its life may be over with us, which no longer lists it.
+            if mine && self.store.subscription(&SubscriptionId(id.to_owned())).await?.is_none() {
+                let why = "it lives at Stripe, and no order of ours began it".to_owned();
+                found.push(of_subscription(id, Some(living), why));
+            }
+        }
+        Ok(ours.len() + at_stripe.len())
+    }
+
+    async fn invoices_that_differ(&self, found: &mut Vec<Difference>) -> Result<usize, Fault> {
+        let at_stripe = self.stripe.open_invoices().await?;
+        let ours: BTreeMap<String, SubscriptionId> = self.store.mirrored_open_invoices().await?.into_iter().collect();
+        let open: BTreeSet<&str> = at_stripe.iter().map(|invoice| invoice.id.as_str()).collect();
+        for (id, subscription) in &ours {
+            if !open.contains(id.as_str()) {
+                let why = "our table calls it open, and Stripe does not".to_owned();
+                found.push(of_invoice(id, subscription.clone(), None, why));
+            }
+        }
+        for OpenInvoiceAtStripe { id, subscription, customer } in &at_stripe {
+            let Some(subscription) = subscription else { continue };
+            if !ours.contains_key(id) && self.store.subscription(subscription).await?.is_some() {
+                let why = "it is open at Stripe, and our table does not say so".to_owned();
+                found.push(of_invoice(id, subscription.clone(), customer.clone(), why));
+            }
+        }
+        Ok(ours.len() + at_stripe.len())
+    }
+
+    async fn orders_that_differ(&self, found: &mut Vec<Difference>) -> Result<usize, Fault> {
+        let waiting = self.store.awaiting_orders().await?;
+        for one in &waiting {
+            let Some(session) = &one.session else { continue };
+            let state = self.stripe.read_checkout(one.order, session).await?;
+            if let CheckoutState::Paid { .. } | CheckoutState::Expired = state {
+                let why = if state == CheckoutState::Expired { "its page is closed" } else { "it was paid" };
+                found.push(Difference {
+                    kind: DifferenceKind::Order,
+                    object: session.clone(),
+                    order: Some(one.order),
+                    subscription: None,
+                    customer: None,
+                    why: format!("{why}, and our table calls it unpaid"),
+                });
+            }
+        }
+        Ok(waiting.len())
+    }
+}
+
+/// What Stripe says otherwise of a subscription, if anything.
+fn differs(ours: &MirroredSubscription, living: Option<&Living>) -> Option<String> {
+    let ended = matches!(ours.status.as_str(), "canceled" | "incomplete_expired");
+    let Some(living) = living else {
+        return (!ended).then(|| format!("our table calls it {}, and Stripe has ended it", ours.status));
+    };
+    if ours.status != living.status {
+        return Some(format!("our table calls it {}, Stripe {}", ours.status, living.status));
+    }
+    if ours.period_end.is_some_and(|end| end.unix_timestamp() != living.period_end) {
+        return Some("its period ends at another time".to_owned());
+    }
+    (ours.cancel_at_period_end != living.cancel_at_period_end).then(|| "whether it renews differs".to_owned())
+}
+
+fn of_subscription(id: &str, living: Option<&Living>, why: String) -> Difference {
+    Difference {
+        kind: DifferenceKind::Subscription,
+        object: id.to_owned(),
+        order: living.and_then(|living| living.order),
+        subscription: Some(SubscriptionId(id.to_owned())),
+        customer: living.map(|living| living.customer.clone()),
+        why,
+    }
+}
+
+fn of_invoice(id: &str, subscription: SubscriptionId, customer: Option<String>, why: String) -> Difference {
+    Difference {
+        kind: DifferenceKind::Invoice,
+        object: id.to_owned(),
+        order: None,
+        subscription: Some(subscription),
+        customer,
+        why,
+    }
+}

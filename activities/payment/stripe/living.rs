@@ -1,0 +1,95 @@
+//! Lists of what lives: every subscription that is not ended, and every invoice that can be paid.
+use domain::ids::{OrderId, SubscriptionId};
+use stripe_billing::{InvoiceStatus, Subscription, invoice::ListInvoice, subscription::ListSubscription};
+
+use super::{StripeApi, invoice::id_of, read};
+use crate::fault::Fault;
+
+/// How many rows are read in one call; Stripe's most.
+const AT_ONCE: i64 = 100;
+/// More than this is not gone through in one go.
+const ROWS_MAX: usize = 1_000_000;
+
+/// A subscription that is not ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Living {
+    /// Its id (`sub_…`).
+    pub id: String,
+    /// Who pays (`cus_…`).
+    pub customer: String,
+    /// The order it was begun by, if by one of ours.
+    pub order: Option<OrderId>,
+    /// Stripe's word.
+    pub status: String,
+    /// When the paid period ends, in Unix seconds.
+    pub period_end: i64,
+    /// Whether it ends then instead of renewing.
+    pub cancel_at_period_end: bool,
+}
+
+/// An invoice that can be paid.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenInvoiceAtStripe {
+    /// Its id (`in_…`).
+    pub id: String,
+    /// The subscription it is of, if any.
+    pub subscription: Option<SubscriptionId>,
+    /// Who has to pay (`cus_…`).
+    pub customer: Option<String>,
+}
+
+impl StripeApi {
+    /// Every subscription that Stripe has not ended.
+    pub async fn living_subscriptions(&self) -> Result<Vec<Living>, Fault> {
+        let mut found: Vec<Living> = vec![];
+        loop {
+            let mut question = ListSubscription::new().limit(AT_ONCE);
+            if let Some(last) = found.last() {
+                question = question.starting_after(last.id.as_str());
+            }
+            let page = read("listing living subscriptions", question.send(&self.client)).await?;
+            let more = page.has_more && !page.data.is_empty();
+            found.extend(page.data.iter().map(living));
+            if !more || found.len() >= ROWS_MAX {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// Every invoice that can be paid.
+    pub async fn open_invoices(&self) -> Result<Vec<OpenInvoiceAtStripe>, Fault> {
+        let mut found: Vec<OpenInvoiceAtStripe> = vec![];
+        loop {
+            let mut question = ListInvoice::new().status(InvoiceStatus::Open).limit(AT_ONCE);
+            if let Some(last) = found.last() {
+                question = question.starting_after(last.id.as_str());
+            }
+            let page = read("listing open invoices", question.send(&self.client)).await?;
+            let more = page.has_more && !page.data.is_empty();
+            found.extend(page.data.iter().filter_map(|invoice| {
+                let parent = invoice.parent.as_ref().and_then(|parent| parent.subscription_details.as_ref());
+                Some(OpenInvoiceAtStripe {
+                    id: id_of(invoice)?,
+                    subscription: parent.map(|known| SubscriptionId(known.subscription.id().to_string())),
+                    customer: invoice.customer.as_ref().map(|customer| customer.id().to_string()),
+                })
+            }));
+            if !more || found.len() >= ROWS_MAX {
+                return Ok(found);
+            }
+        }
+    }
+}
+
+fn living(one: &Subscription) -> Living {
+    let period_end = one.items.data.iter().map(|item| item.current_period_end).max().unwrap_or(0);
+    Living {
+        id: one.id.to_string(),
+        customer: one.customer.id().to_string(),
+        order: one.metadata.get("order").and_then(|text| text.parse().ok()),
+        status: one.status.as_str().to_owned(),
+        period_end,
+        // The portal may end a subscription by a date instead of the flag.
+        cancel_at_period_end: one.cancel_at_period_end || one.cancel_at.is_some_and(|at| at <= period_end),
+    }
+}

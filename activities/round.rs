@@ -1,0 +1,116 @@
+//! The rounds: Stripe's list of events for what no webhook told, and a comparison of what lives with Stripe.
+#![expect(missing_docs, reason = "the constants that the macro makes of each activity cannot carry a docstring")]
+use std::{sync::Arc, time::Duration};
+
+use contract::round::{RoundInput, RoundOutcome, defs};
+use store::Round;
+use temporalio_macros::activities;
+use temporalio_sdk::activities::{ActivityContext, ActivityError};
+use time::OffsetDateTime;
+
+use crate::{
+    deadline::in_time,
+    fault::{Fault, Vendor},
+    payment::mirror::{Mirror, rebuild::EVENTS_KEPT},
+};
+
+/// How long one try of a round may take.
+const ROUND_LIMIT: Duration = Duration::from_mins(9);
+/// Stripe lists an event a moment after it says when it made it: what was walked lately is walked again.
+const OVERLAP: time::Duration = time::Duration::minutes(5);
+/// A webhook gets this long before it counts as missed, or as long as the round takes to come again.
+const LAG_SECS_MAX: u32 = 60;
+
+/// The counter of events that no webhook told.
+const MISSED_METRIC: &str = "ez_events_missed_total";
+/// The counter of what Stripe says otherwise than our tables, by kind.
+const DIFFERENCES_METRIC: &str = "ez_differences_total";
+/// What is compared.
+const KINDS: [&str; 3] = ["subscription", "invoice", "order"];
+
+/// Begins the counters at nought, so that the first finding is seen as a rise.
+pub fn announce() {
+    metrics::counter!(MISSED_METRIC).increment(0);
+    for kind in KINDS {
+        metrics::counter!(DIFFERENCES_METRIC, "kind" => kind).increment(0);
+    }
+}
+
+/// Goes the rounds.
+#[derive(Clone)]
+pub struct RoundDesk {
+    /// What reads at Stripe and asks for looks.
+    pub mirror: Mirror,
+}
+
+#[activities]
+impl RoundDesk {
+    /// Puts every event that no webhook told into the inbox, from where the last round ended.
+    ///
+    /// *Idempotence*: an event that is known is left as it is, and the next round overlaps this one.
+    #[activity(definition = defs::Events)]
+    pub async fn events(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: RoundInput,
+    ) -> Result<RoundOutcome, ActivityError> {
+        let doing = "walking through Stripe's events";
+        Ok(in_time(&ctx, ROUND_LIMIT, Vendor::Stripe, doing, self.walked(lag(input))).await?)
+    }
+
+    /// Compares what lives with Stripe, and asks for a look at whatever differs two times in a row.
+    ///
+    /// *Idempotence*: a look that was asked for twice looks twice.
+    #[activity(definition = defs::Compare)]
+    pub async fn compare(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: RoundInput,
+    ) -> Result<RoundOutcome, ActivityError> {
+        let doing = "comparing what lives with Stripe";
+        Ok(in_time(&ctx, ROUND_LIMIT, Vendor::Stripe, doing, self.compared(lag(input))).await?)
+    }
+}
+
+impl RoundDesk {
+    /// Walks from where the last round ended up to `lag` ago.
+    ///
+    /// *Errors*: Stripe or the database does not answer; the next round begins where this one did.
+    pub async fn walked(&self, lag: Duration) -> Result<RoundOutcome, Fault> {
+        let now = OffsetDateTime::now_utc();
+        let to = now - lag;
+        let from = self.mirror.store.walked_to().await?.unwrap_or(now) - OVERLAP;
+        let walked = self.mirror.walk(from.max(now - EVENTS_KEPT), to).await?;
+        metrics::counter!(MISSED_METRIC).increment(walked.missed);
+        self.mirror.store.round_finished(Round::Events, Some(to)).await?;
+        Ok(RoundOutcome { seen: walked.seen, found: walked.missed })
+    }
+
+    /// Compares two times with `lag` between, because a fact may just be on its way; what differs both times is looked at.
+    ///
+    /// *Errors*: Stripe or the database does not answer; the next round does it all.
+    pub async fn compared(&self, lag: Duration) -> Result<RoundOutcome, Fault> {
+        let (seen, first) = self.mirror.differences().await?;
+        let mut stay = vec![];
+        if !first.is_empty() {
+            tokio::time::sleep(lag).await;
+            let (_, again) = self.mirror.differences().await?;
+            stay.extend(again.into_iter().filter(|difference| first.contains(difference)));
+        }
+        for difference in &stay {
+            let (kind, object) = (difference.kind.as_str(), &difference.object);
+            tracing::warn!(kind, object, why = difference.why, "Stripe says otherwise; it is looked at");
+            metrics::counter!(DIFFERENCES_METRIC, "kind" => kind).increment(1);
+        }
+        self.mirror.store.put_differences(&stay).await?;
+        let found = u64::try_from(stay.len()).unwrap_or(0);
+        self.mirror.store.ask_refused_looks_again().await?;
+        self.mirror.store.round_finished(Round::Comparison, None).await?;
+        Ok(RoundOutcome { seen, found })
+    }
+}
+
+fn lag(input: RoundInput) -> Duration {
+    let (RoundInput::Events { every_secs } | RoundInput::Comparison { every_secs }) = input;
+    Duration::from_secs(u64::from(every_secs.min(LAG_SECS_MAX)))
+}

@@ -1,0 +1,230 @@
+//! Rounds: how far they went, what our tables say to compare, and what Stripe said otherwise.
+use crate::{Store, StoreError, fault::Doing};
+use domain::ids::{OrderId, SubscriptionId};
+use time::OffsetDateTime;
+
+/// What is gone through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Round {
+    /// Stripe's list of events.
+    Events,
+    /// Everything that lives, compared with Stripe.
+    Comparison,
+}
+
+impl Round {
+    /// Its name in the table and in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Events => "events",
+            Self::Comparison => "comparison",
+        }
+    }
+}
+
+/// What may differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DifferenceKind {
+    /// A subscription's status, period or end.
+    Subscription,
+    /// Whether an invoice can still be paid.
+    Invoice,
+    /// Whether an order was paid.
+    Order,
+}
+
+impl DifferenceKind {
+    /// Its name in metrics and on the staff page.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Subscription => "subscription",
+            Self::Invoice => "invoice",
+            Self::Order => "order",
+        }
+    }
+}
+
+/// Something of which Stripe says otherwise than our tables.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// What it is about.
+    pub kind: DifferenceKind,
+    /// The Stripe id (`sub_…`, `in_…`, `cs_…`).
+    pub object: String,
+    /// The order that has to look.
+    pub order: Option<OrderId>,
+    /// The subscription that has to look.
+    pub subscription: Option<SubscriptionId>,
+    /// The customer whose mirror has to look (`cus_…`).
+    pub customer: Option<String>,
+    /// What differs, for staff.
+    pub why: String,
+}
+
+/// A living subscription as our table has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MirroredSubscription {
+    /// Which.
+    pub id: String,
+    /// Stripe's word when it was last read.
+    pub status: String,
+    /// When the paid period ends.
+    pub period_end: Option<OffsetDateTime>,
+    /// Whether it ends then.
+    pub cancel_at_period_end: bool,
+}
+
+/// An order that waits for its payment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnpaidOrder {
+    /// Which.
+    pub order: OrderId,
+    /// Its payment page (`cs_…`), once it is open.
+    pub session: Option<String>,
+    /// When it was given.
+    pub created_at: OffsetDateTime,
+}
+
+impl Store {
+    /// Writes down that rounds are gone from now on: events from the first order on. Says nothing of rounds that are known.
+    pub async fn begin_rounds(&self) -> Result<(), StoreError> {
+        sqlx::query!(
+            "insert into rounds (name, walked_to)
+             values ('events', coalesce((select min(created_at) from orders), now())), ('comparison', null)
+             on conflict (name) do nothing"
+        )
+        .execute(&self.pool)
+        .await
+        .doing("beginning the rounds")?;
+        Ok(())
+    }
+
+    /// Up to when Stripe's events were walked.
+    pub async fn walked_to(&self) -> Result<Option<OffsetDateTime>, StoreError> {
+        sqlx::query_scalar!("select walked_to from rounds where name = 'events'")
+            .fetch_optional(&self.pool)
+            .await
+            .doing("reading how far the events were walked")
+            .map(Option::flatten)
+    }
+
+    /// Notes that a round was gone to its end. How far only ever grows.
+    pub async fn round_finished(&self, round: Round, walked_to: Option<OffsetDateTime>) -> Result<(), StoreError> {
+        sqlx::query!(
+            "insert into rounds (name, walked_to) values ($1, $2)
+             on conflict (name) do update set walked_to = greatest(rounds.walked_to, excluded.walked_to), finished_at = now()",
+            round.as_str(),
+            walked_to,
+        )
+        .execute(&self.pool)
+        .await
+        .doing("noting a round")?;
+        Ok(())
+    }
+
+    /// When each round was last finished, in seconds since 1970.
+    pub async fn rounds_finished(&self) -> Result<Vec<(String, f64)>, StoreError> {
+        let rows = sqlx::query!(r#"select name, extract(epoch from finished_at)::float8 as "at!" from rounds"#)
+            .fetch_all(&self.pool)
+            .await
+            .doing("reading the rounds")?;
+        Ok(rows.into_iter().map(|row| (row.name, row.at)).collect())
+    }
+
+    /// Every subscription whose life is not over, as our table has it.
+    pub async fn mirrored_subscriptions(&self) -> Result<Vec<MirroredSubscription>, StoreError> {
+        sqlx::query_as!(
+            MirroredSubscription,
+            "select id, status, period_end, cancel_at_period_end from subscriptions where phase <> 'expired' order by id"
+        )
+        .fetch_all(&self.pool)
+        .await
+        .doing("reading living subscriptions")
+    }
+
+    /// Every invoice that our table calls open, with its subscription.
+    pub async fn mirrored_open_invoices(&self) -> Result<Vec<(String, SubscriptionId)>, StoreError> {
+        let rows = sqlx::query!("select id, subscription_id from invoices where status = 'open' order by id")
+            .fetch_all(&self.pool)
+            .await
+            .doing("reading open invoices")?;
+        Ok(rows.into_iter().map(|row| (row.id, SubscriptionId(row.subscription_id))).collect())
+    }
+
+    /// Every order that waits for its payment.
+    pub async fn awaiting_orders(&self) -> Result<Vec<UnpaidOrder>, StoreError> {
+        let rows = sqlx::query!(
+            "select id, stripe_session_id, created_at from orders where status = 'awaiting_payment' order by created_at"
+        )
+        .fetch_all(&self.pool)
+        .await
+        .doing("reading unpaid orders")?;
+        Ok(rows
+            .into_iter()
+            .map(|row| UnpaidOrder {
+                order: OrderId(row.id),
+                session: row.stripe_session_id,
+                created_at: row.created_at,
+            })
+            .collect())
+    }
+
+    /// Whether a customer is one of ours.
+    pub async fn knows_customer(&self, customer: &str) -> Result<bool, StoreError> {
+        sqlx::query_scalar!(
+            r#"select exists (select 1 from accounts where stripe_customer_id = $1)
+                or exists (select 1 from billing_customers where id = $1) as "known!""#,
+            customer,
+        )
+        .fetch_one(&self.pool)
+        .await
+        .doing("looking for a customer")
+    }
+
+    /// Lets everything that differs be looked at, through the inbox: whoever lives with it is told, and what nobody lives
+    /// with is shown to staff. What differs no longer is taken from staff.
+    pub async fn put_differences(&self, differences: &[Difference]) -> Result<(), StoreError> {
+        let objects: Vec<String> = differences.iter().map(|difference| difference.object.clone()).collect();
+        sqlx::query!(
+            "update payment_events set state = 'handled', last_error = null, handled_at = now()
+             where type = 'difference' and state = 'unclaimed' and object_id <> all($1)",
+            &objects,
+        )
+        .execute(&self.pool)
+        .await
+        .doing("taking differences from staff")?;
+        for difference in differences {
+            // One that waits already, or that staff see already, is not told again.
+            sqlx::query!(
+                "insert into payment_events
+                    (id, type, object_id, object_kind, order_id, subscription_id, customer_id, stripe_created_at, livemode,
+                     last_error)
+                 select 'difference/' || $2 || '/' || extract(epoch from now())::bigint, 'difference', $2, $1, $3, $4, $5,
+                    now(), true, $6
+                 where not exists (select 1 from payment_events
+                    where type = 'difference' and object_id = $2 and state in ('received', 'unclaimed'))
+                 on conflict (id) do nothing",
+                difference.kind.as_str(),
+                difference.object,
+                difference.order.map(|order| order.0),
+                difference.subscription.as_ref().map(|id| id.0.as_str()),
+                difference.customer,
+                difference.why,
+            )
+            .execute(&self.pool)
+            .await
+            .doing("noting a difference")?;
+        }
+        Ok(())
+    }
+
+    /// Asks once more for every look that was left to staff: what was nobody's may be somebody's now.
+    pub async fn ask_refused_looks_again(&self) -> Result<(), StoreError> {
+        let left =
+            sqlx::query_scalar!("select object_id from payment_events where type = 'look' and state = 'unclaimed'")
+                .fetch_all(&self.pool)
+                .await
+                .doing("reading refused looks")?;
+        if left.is_empty() { Ok(()) } else { self.ask_for_looks(&left).await }
+    }
+}

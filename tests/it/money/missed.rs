@@ -1,0 +1,188 @@
+//! What no webhook told, or what was told and lost, is found: by the round through Stripe's list of events, by the comparison,
+//! and by `ez reconcile`. Other portals leave such invoices pending for ever.
+use house::{Customer, House, HouseOptions, PolicySecs};
+use serde_json::json;
+
+use super::story::{Bought, act, at_dashboard, becomes, buy, newest, open_page, pay, phase, told};
+use crate::{
+    buyers::customers,
+    shop::{SOON, open_with, until},
+    world::{assert_stripe_contract, count},
+};
+
+const DELIVERED: &str = "select count(*) from orders where status = 'delivered'";
+const RECEIPTS: &str = "select count(*) from letters where kind = 'payment_received' and state = 'sent'";
+const PAID_INVOICES: &str = "select count(*) from invoices where status = 'paid'";
+
+/// A house that hears of nothing by itself: nothing is polled, and webhooks are lost as the test says.
+async fn deaf(name: &str, policy: PolicySecs) -> (House, Customer) {
+    let policy = PolicySecs { checkout_poll: 600, subscription_poll: 6_000, payment_window: 3_000, ..policy };
+    let house = open_with(HouseOptions { policy, ..HouseOptions::named(name) }).await;
+    let customer = customers(&house, 1).await.remove(0);
+    (house, customer)
+}
+
+async fn lose_webhooks(house: &House) {
+    house.stripe().post("/_control/webhooks", json!({"drop_percent": 100})).await.expect("webhooks are lost");
+}
+
+async fn renew(house: &House, bought: &Bought) {
+    act(house, &format!("subscriptions/{}/renew", bought.subscription), json!({})).await;
+}
+
+/// The value of a counter, over all labels.
+async fn counted(house: &House, name: &str) -> f64 {
+    let told = house.metrics().await.expect("metrics");
+    let lines = told.lines().filter(|line| line.starts_with(name));
+    lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn paid_invoices_never_stay_pending_because_every_webhook_was_missed() {
+    let policy =
+        PolicySecs { events: 1, reminders: vec![1], suspend_after: 2, retention: 600, ..PolicySecs::default() };
+    let (house, customer) = deaf("missed", policy).await;
+    lose_webhooks(&house).await;
+    let bought = buy(&house, &customer, "missed-1").await;
+    becomes(&house, "the order is delivered", DELIVERED, 1).await;
+    renew(&house, &bought).await;
+    becomes(&house, "the renewal is known", PAID_INVOICES, 2).await;
+    becomes(&house, "its receipt is sent", RECEIPTS, 2).await;
+
+    act(&house, &format!("customers/{}/card", bought.customer), json!({"fails": true})).await;
+    renew(&house, &bought).await;
+    phase(&house, "suspended").await;
+    act(&house, &format!("customers/{}/card", bought.customer), json!({"fails": false})).await;
+    let open = newest(&house, "invoices", |invoice| invoice["status"] == "open").await;
+    act(&house, &format!("invoices/{}/pay", open["id"].as_str().expect("an id")), json!({})).await;
+    phase(&house, "active").await;
+    becomes(&house, "nothing is open", "select count(*) from invoices where status <> 'paid'", 0).await;
+
+    let charge = newest(&house, "charges", |charge| charge["paid"] == true).await;
+    at_dashboard(&house, "/v1/refunds", &[("charge", charge["id"].as_str().expect("an id")), ("amount", "100")]).await;
+    becomes(&house, "the refund is known", "select count(*) from payments where refunded_minor = 100", 1).await;
+    act(&house, &format!("subscriptions/{}/cancel", bought.subscription), json!({})).await;
+    phase(&house, "retained").await;
+    assert!(counted(&house, "ez_events_missed_total").await > 10.0, "what was missed is not counted");
+    assert_eq!(count(house.db(), "select count(*) from attention").await, 0, "somebody had to help");
+    assert_stripe_contract(&house).await;
+    house.stop().await.expect("a clean end");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn webhooks_answered_200_and_dropped_are_made_up_for_by_the_comparison() {
+    let policy = PolicySecs { comparison: 1, ..PolicySecs::default() };
+    let (house, customer) = deaf("dropped", policy).await;
+    let session = open_page(&customer, "dropped-1").await;
+    told(&house).await;
+    let bought = answered_and_dropped(&house, async { pay(&house, &session).await }).await;
+    becomes(&house, "the order is delivered", DELIVERED, 1).await;
+    answered_and_dropped(&house, renew(&house, &bought)).await;
+    becomes(&house, "the renewal is known", PAID_INVOICES, 2).await;
+    becomes(&house, "its receipt is sent", RECEIPTS, 2).await;
+    answered_and_dropped(&house, async {
+        act(&house, &format!("customers/{}/card", bought.customer), json!({"fails": true})).await;
+        renew(&house, &bought).await;
+    })
+    .await;
+    becomes(&house, "the missing payment is known", "select count(*) from invoices where status = 'open'", 1).await;
+    until("what differed is counted", SOON, || async {
+        // Each worker that was started counts from nought.
+        (counted(&house, "ez_differences_total").await >= 1.0).then_some(())
+    })
+    .await;
+    assert_eq!(count(house.db(), "select count(*) from attention").await, 0, "somebody had to help");
+    house.stop().await.expect("a clean end");
+}
+
+/// Does something at Stripe whose every webhook is answered 200 and then forgotten by us.
+async fn answered_and_dropped<T>(house: &House, happens: impl Future<Output = T>) -> T {
+    house.stop_worker().await.expect("nobody reads the inbox");
+    let done = happens.await;
+    told(house).await;
+    let dropped = sqlx::query("delete from payment_events where state = 'received'").execute(house.db()).await;
+    assert!(dropped.expect("dropped").rows_affected() > 0, "nothing was told");
+    house.start_worker().await.expect("a worker");
+    done
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reconcile_finds_what_was_missed_at_once() {
+    let (house, customer) = deaf("missed-now", PolicySecs::default()).await;
+    lose_webhooks(&house).await;
+    let bought = buy(&house, &customer, "missed-now-1").await;
+    let told = house.run_ez(&["reconcile"], "").await.expect("reconciled");
+    assert!(told.contains("events no webhook told: ") && !told.contains("events no webhook told: 0"), "{told}");
+    becomes(&house, "the order is delivered", DELIVERED, 1).await;
+    renew(&house, &bought).await;
+    house.run_ez(&["reconcile"], "").await.expect("reconciled once more");
+    becomes(&house, "the renewal is known", PAID_INVOICES, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_round_that_is_refused_garbled_cut_off_or_killed_is_made_up_for_by_the_next() {
+    let policy = PolicySecs { events: 1, comparison: 1, ..PolicySecs::default() };
+    let (house, customer) = deaf("rounds", policy).await;
+    let bought = buy(&house, &customer, "rounds-1").await;
+    becomes(&house, "the order is delivered", DELIVERED, 1).await;
+    lose_webhooks(&house).await;
+    let faults = [
+        json!({"kind": "status", "status": 503}),
+        json!({"kind": "status", "status": 429}),
+        json!({"kind": "malformed"}),
+        json!({"kind": "drop"}),
+        json!({"kind": "refuse"}),
+        json!({"kind": "hang"}),
+    ];
+    let mut paid = 1;
+    for fault in faults {
+        let kind = fault["kind"].clone();
+        let stripe = house.stripe();
+        stripe.forget_requests().await.expect("forgotten");
+        for path in ["/v1/events", "/v1/subscriptions?"] {
+            let mut fault = fault.clone();
+            fault["path"] = json!(path);
+            stripe.add_fault(fault).await.expect("a fault");
+        }
+        renew(&house, &bought).await;
+        until(&format!("{kind} strikes a round"), SOON * 2, || async {
+            let asked = stripe.requests(Some("/v1/events")).await.expect("the requests");
+            asked.iter().any(|request| request["fault"] == kind).then_some(())
+        })
+        .await;
+        if kind == "hang" {
+            house.kill_worker().await.expect("kill -9");
+            house.start_worker().await.expect("a worker");
+        }
+        stripe.clear_faults().await.expect("fair weather");
+        paid += 1;
+        becomes(&house, "the renewal is known all the same", PAID_INVOICES, paid).await;
+    }
+    assert_eq!(count(house.db(), "select count(*) from attention").await, 0, "somebody had to help");
+    house.stop().await.expect("a clean end");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mail_server_or_a_pdf_that_fails_never_takes_a_recorded_payment_back() {
+    let policy = PolicySecs { subscription_poll: 600, ..PolicySecs::default() };
+    let house = open_with(HouseOptions { policy, ..HouseOptions::named("no-mail") }).await;
+    let customer = customers(&house, 1).await.remove(0);
+    house.stripe().add_fault(json!({"kind": "status", "status": 500, "path": "pdf"})).await.expect("no PDF");
+    house.kill_mail().await.expect("no mail");
+    let bought = buy(&house, &customer, "no-mail-1").await;
+    becomes(&house, "the order is delivered", DELIVERED, 1).await;
+    renew(&house, &bought).await;
+    let recorded = "select count(*) from payments p join invoices i on i.id = p.invoice_id
+        where p.status = 'succeeded' and i.status = 'paid' and i.pdf_url is not null";
+    becomes(&house, "both payments are recorded", recorded, 2).await;
+    becomes(&house, "both receipts wait", "select count(*) from letters where kind = 'payment_received'", 2).await;
+    assert_eq!(count(house.db(), RECEIPTS).await, 0, "a letter left without a mail server");
+    let attempts = "select count(*) from letters where kind = 'payment_received' and state = 'started'";
+    becomes(&house, "the mail server was tried in vain", attempts, 2).await;
+    let kept = "select count(*) from subscriptions where phase = 'active' and status = 'active'";
+    assert_eq!((count(house.db(), recorded).await, count(house.db(), kept).await), (2, 1), "a payment was taken back");
+    house.start_mail().await.expect("the mail server is back");
+    becomes(&house, "both receipts are sent", RECEIPTS, 2).await;
+    assert_eq!(customer.mailbox().letters(&customer.email, "received your payment").await.expect("letters").len(), 2);
+    assert_eq!(count(house.db(), recorded).await, 2, "a payment was taken back");
+}

@@ -24,13 +24,13 @@ test:
 	cargo build --locked --workspace --bins
 	cargo test --locked --workspace
 
-# Hours: storms with 500 orders and more seeds, 5,000 simulated lives, and 20,000 scenarios of money. One seed alone is repeated with the command it prints.
+# Hours: storms with 500 orders and more seeds, 5,000 simulated lives, 20,000 scenarios of money, and a restore under load. One seed alone is repeated with the command it prints.
 test-long: export EZ_TEST_LONG := 1
 test-long:
 	tests/house/install-tools test
 	tests/previous/build
 	cargo build --locked --workspace --bins
-	cargo test --locked -p ez --test it -- --include-ignored --test-threads=1 --nocapture last_one handoff storm simulation money
+	cargo test --locked -p ez --test it -- --include-ignored --test-threads=1 --nocapture last_one handoff storm simulation money drill
 
 # What docs/PERFORMANCE.md tells of, measured here: `make bench ARGS="--runs 3 pricing dashboard"`.
 bench: tools

@@ -157,6 +157,34 @@ async fn a_number_that_somebody_else_uses_is_left_alone_and_another_is_taken() {
     histories::keep(&house, &workflow_id, "order-renumbered").await;
 }
 
+/// It may be a copy of ours that has no stamp yet: an answer that was lost is no reason for a second machine.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_machine_still_being_made_is_nobodys_and_no_second_one_is_made_beside_it() {
+    let house = impatient("unstamped").await;
+    let customer = Customer::signed_in(&house).await.expect("a customer");
+    let cluster = house.proxmox().expect("a stand-in");
+    let planted = |lock: Option<&str>| json!({"vmid": 100_000, "node": "pve1", "name": "being-made", "lock": lock});
+    cluster.post("/_control/vms", planted(Some("clone"))).await.expect("a machine that is being made");
+    let page = customer.buy(&OrderForm::small("unstamped-1")).await.expect("buying");
+    let workflow_id = format!("order-{}", house::order_id(&page).expect("an id"));
+    assert_eq!(waiting_step_within(&house, &workflow_id, Duration::from_mins(1)).await, "clone");
+    let told: String = sqlx::query_scalar("select reason from attention where settled_at is null")
+        .fetch_one(house.db())
+        .await
+        .expect("the reason");
+    assert!(told.contains("100000") && told.contains("nothing says whose it is"), "{told}");
+    let state = cluster.state().await.expect("the cluster");
+    assert_eq!(list(&state["vms"]).into_iter().filter(|vm| vm["template"] != true).count(), 1, "a second machine");
+    // It turns out to be somebody else's.
+    cluster.delete("/_control/vms/100000").await.expect("gone");
+    cluster.post("/_control/vms", planted(None)).await.expect("finished");
+    decide(&staff(&house).await, &workflow_id, &[("verdict", "retry")]).await;
+    customer.wait_until_page_says(page.as_str(), "delivered", SOON).await.expect("delivery");
+    let state = cluster.state().await.expect("the cluster");
+    assert_eq!(state["vms"]["100000"]["name"], "being-made");
+    assert_eq!(list(&state["vms"]).into_iter().filter(|vm| vm["template"] != true).count(), 2);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_operator_decides_in_temporal_by_update_and_by_signal() {
     let house = impatient("operator").await;

@@ -15,7 +15,7 @@ use super::{
 use crate::machine::alive::Progress;
 
 const PAUSE: Duration = Duration::from_secs(1);
-/// A machine that is locked for cloning while no clone runs is looked at this often before it is believed.
+/// A locked machine while no clone runs is looked at this often before the attempt ends.
 const IDLE_LOOKS_MAX: u32 = 5;
 /// A copy is asked for this often in one attempt; more is a quarrel over the number.
 const ASKED_MAX: u32 = 3;
@@ -39,7 +39,8 @@ impl ProxmoxApi {
     /// Copies a template in full and stamps the copy.
     ///
     /// *Idempotence*: a copy that carries our stamp is the answer; one that is being made is waited for. The number is taken
-    /// as soon as Proxmox accepts a clone, so a clone whose answer was lost is always seen by the look before the next.
+    /// as soon as Proxmox accepts a clone, so a clone whose answer was lost is always seen by the look before the next. A
+    /// machine nobody has stamped is somebody else's only once it is finished: until then it is waited for.
     /// *Source*: Proxmox VE API, `POST /nodes/{node}/qemu/{vmid}/clone`.
     pub async fn clone_template(&self, job: &CloneJob, progress: &Progress) -> Result<CloneOutcome, ProxmoxError> {
         if let Some(upid) = progress.resumed()
@@ -55,7 +56,7 @@ impl ProxmoxApi {
                     Owner::Other => return Ok(CloneOutcome::Taken),
                     Owner::Ours if !machine.is_being_made() => return Ok(CloneOutcome::Cloned),
                     Owner::Nobody if !machine.is_being_made() => return Ok(CloneOutcome::Taken),
-                    owner if idle_looks == IDLE_LOOKS_MAX => return abandoned(owner, &machine),
+                    owner if idle_looks == IDLE_LOOKS_MAX => return Err(abandoned(owner, &machine)),
                     // A clone gets its stamp only when its task begins to copy.
                     Owner::Ours | Owner::Nobody => {
                         idle_looks = if self.clones_run(&job.template_node).await? { 0 } else { idle_looks + 1 };
@@ -110,13 +111,14 @@ impl ProxmoxApi {
     }
 }
 
-fn abandoned(owner: Owner, machine: &Machine) -> Result<CloneOutcome, ProxmoxError> {
-    if owner == Owner::Ours {
-        let (vmid, node) = (machine.vmid, &machine.node);
-        let told = format!(
-            "machine {vmid} is locked for cloning but no clone runs; destroy it on {node} after `qm unlock {vmid}`"
-        );
-        return Err(ProxmoxError::NotYet(told));
-    }
-    Ok(CloneOutcome::Taken)
+fn abandoned(owner: Owner, machine: &Machine) -> ProxmoxError {
+    let (vmid, node) = (machine.vmid, &machine.node);
+    let whose = match owner {
+        Owner::Ours => format!("destroy it on {node} after `qm unlock {vmid}`"),
+        // It may be the copy of a clone whose answer was lost: another number now could make a second machine.
+        Owner::Nobody | Owner::Other => format!(
+            "nothing says whose it is; wait for what is making it on {node}, or destroy it after `qm unlock {vmid}` if nothing is"
+        ),
+    };
+    ProxmoxError::NotYet(format!("machine {vmid} is locked but no clone runs; {whose}"))
 }

@@ -58,6 +58,7 @@ struct Planted {
     description: String,
     #[serde(default)]
     running: bool,
+    lock: Option<String>,
 }
 
 async fn plant(State(stage): State<Stage>, Json(planted): Json<Planted>) -> Response {
@@ -70,8 +71,9 @@ async fn plant(State(stage): State<Stage>, Json(planted): Json<Planted>) -> Resp
     }
     let storage = &stage.settings.shared_storage;
     cluster.plant(planted.vmid, &planted.node, storage, &planted.name, &planted.description);
-    if let Some(vm) = cluster.vms.get_mut(&planted.vmid).filter(|_| planted.running) {
-        vm.running_since = Some(std::time::Instant::now());
+    if let Some(vm) = cluster.vms.get_mut(&planted.vmid) {
+        vm.running_since = planted.running.then(std::time::Instant::now);
+        vm.config.extend(planted.lock.map(|lock| ("lock".to_owned(), lock)));
     }
     StatusCode::NO_CONTENT.into_response()
 }

@@ -221,6 +221,7 @@ fn queued(letter: LetterInput) -> QueuedLetter {
         order,
         subscription,
         service: letter.service,
+        left_behind: false,
     }
 }
 

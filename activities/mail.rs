@@ -23,6 +23,7 @@ mod letter;
 pub mod smtp;
 
 /// What the mail activities need.
+#[derive(Clone)]
 pub struct MailDesk {
     store: Store,
     smtp: SmtpApi,

@@ -10,11 +10,14 @@ use std::{
     sync::Arc,
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use clap::{Parser, Subcommand};
 use config::Config;
 use telemetry::Telemetry;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::Mutex,
+};
 use tokio_util::sync::CancellationToken;
 
 mod attributes;
@@ -24,6 +27,7 @@ mod doctor;
 mod gauges;
 mod inbox;
 mod mirror;
+mod post;
 mod reconcile;
 mod rounds;
 mod seed;
@@ -109,6 +113,12 @@ enum UserCommand {
         #[arg(long, required = true)]
         staff: bool,
     },
+    /// Give a user another password, and end their sessions. The password is read from standard input.
+    Password {
+        /// Their address.
+        #[arg(long)]
+        email: String,
+    },
 }
 
 #[tokio::main]
@@ -146,6 +156,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Reconcile { hours } => Box::pin(reconcile::run(&config, hours)).await?,
         Command::Mirror(MirrorCommand::Rebuild { empty }) => Box::pin(mirror::rebuild(&config, empty)).await?,
         Command::User(UserCommand::Create { email, name, staff: _ }) => create_staff(&config, email, name).await?,
+        Command::User(UserCommand::Password { email }) => set_password(&config, &email).await?,
         Command::Configuration => {}
     }
     Ok(ExitCode::SUCCESS)
@@ -188,26 +199,40 @@ async fn work(config: &Config) -> anyhow::Result<()> {
         stop.clone(),
     ));
     let looks = mirror::Looks { mirror: wiring::mirror(config)? };
-    let inbox = inbox::Inbox { store, temporal: temporal.clone(), task_queue };
     let hands = wiring::hands(config)?;
+    let inbox = inbox::Inbox { store: store.clone(), temporal: temporal.clone(), at_work: Mutex::default() };
+    let post = post::Post::new(store.clone(), hands.mail.clone(), temporal.clone(), task_queue);
     let work = async {
         let metrics = config.observe.temporal_metrics_listen;
         let worked = worker::run(temporal, &config.temporal.task_queue, hands, metrics, stop.clone()).await;
         stop.cancel();
         worked
     };
-    let ((), (), (), worked) =
-        tokio::join!(inbox.run(stop.clone()), looks.run(stop.clone()), Box::pin(watch.run(stop.clone())), work);
+    let reports = inbox::keep_taking(&store, &stop, || inbox.turn());
+    let letters = inbox::keep_taking(&store, &stop, || post.turn());
+    let watch = Box::pin(watch.run(stop.clone()));
+    let ((), (), (), (), worked) =
+        tokio::join!(Box::pin(reports), Box::pin(letters), Box::pin(looks.run(stop.clone())), watch, work);
     telemetry.end().await;
     worked
 }
 
 async fn create_staff(config: &Config, email: String, name: String) -> anyhow::Result<()> {
-    let mut password = String::new();
-    io::stdin().read_to_string(&mut password)?;
-    let password_hash = web::password::hash(password.trim_end().to_owned()).await?;
+    let password_hash = hash_of_given_password().await?;
     wiring::store(config)?.create_staff(store::NewUser { name, email, password_hash }).await?;
     Ok(())
+}
+
+async fn set_password(config: &Config, email: &str) -> anyhow::Result<()> {
+    let password_hash = hash_of_given_password().await?;
+    ensure!(wiring::store(config)?.set_password(email, &password_hash).await?, "nobody has the address {email}");
+    Ok(())
+}
+
+async fn hash_of_given_password() -> anyhow::Result<String> {
+    let mut password = String::new();
+    io::stdin().read_to_string(&mut password)?;
+    Ok(web::password::hash(password.trim_end().to_owned()).await?)
 }
 
 /// What is cancelled when the process is told to stop.

@@ -2,7 +2,7 @@
 //! acknowledged goes on. It may be run any number of times, with workers running or not.
 //!
 //! 1. Orders the table does not know are written down again: from their workflow's input in Temporal, or from what the
-//!    payment page at Stripe says about them. Their machines are taken over.
+//!    payment page at Stripe says about them, and with them the account of whoever paid. Their machines are taken over.
 //! 2. Every order that is not at its end begins again at its first step: each step finds what is there.
 //! 3. Every living subscription without a workflow gets one; its first act is a look at Stripe.
 //! 4. Every payment event of the gap is due again.
@@ -22,7 +22,7 @@ use anyhow::Context;
 use contract::{order::OrderInput, order::wire, subscription::SubscriptionInput};
 use domain::{
     billing::{Phase, Standing},
-    ids::OrderId,
+    ids::{AccountId, OrderId},
     order::OrderStatus,
 };
 use futures::TryStreamExt;
@@ -43,6 +43,7 @@ const BETWEEN_COMPARISONS: Duration = Duration::from_secs(5);
 /// What was done, for the operator.
 #[derive(Default)]
 struct Tally {
+    accounts: usize,
     written_down: usize,
     orders: usize,
     subscriptions: usize,
@@ -71,6 +72,7 @@ pub(crate) async fn run(config: &Config, hours: u64) -> anyhow::Result<()> {
     tally.events = gap.store.redrive_payment_events(gap.since).await?;
     let (missed, differ) = go_rounds(config, gap.since).await?;
     let mut told = io::stdout();
+    writeln!(told, "accounts written down again: {}", tally.accounts)?;
     writeln!(told, "orders written down again: {}", tally.written_down)?;
     writeln!(told, "orders begun again: {}; subscriptions given a workflow: {}", tally.orders, tally.subscriptions)?;
     writeln!(told, "payment events due again: {}; payments left for staff: {}", tally.events, tally.for_staff)?;
@@ -130,6 +132,10 @@ impl Gap<'_> {
         }
         lost.sort_by_key(|lost| lost.machine.is_none());
         for lost in lost {
+            if let (Some(order), Some(customer)) = (&lost.order, lost.paid.as_ref().and_then(|p| p.customer.as_deref()))
+            {
+                tally.accounts += usize::from(self.write_account_down(order.account, customer).await?);
+            }
             let written = match &lost.order {
                 Some(order) => self.write_down(order, lost.machine.as_ref()).await?,
                 None => false,
@@ -152,6 +158,18 @@ impl Gap<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Writes the account of whoever paid down again, unless it is known. Says whether it did.
+    async fn write_account_down(&self, account: AccountId, customer: &str) -> anyhow::Result<bool> {
+        if self.store.knows_account(account).await? {
+            return Ok(false);
+        }
+        let person = self.stripe.person(customer).await.map_err(|fault| anyhow::anyhow!(fault.words()))?;
+        match person.filter(|person| person.account == account) {
+            Some(person) => Ok(self.store.write_account_down(account, (&person.name, &person.email), customer).await?),
+            None => Ok(false),
+        }
     }
 
     /// Pages that were paid for orders that are in no table.

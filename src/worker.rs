@@ -21,13 +21,16 @@ use crate::{telemetry::activity::Spans, wiring::Hands};
 /// How long running activities may go on after the stop was asked for.
 const GRACE: Duration = Duration::from_secs(10);
 /// How long a workflow waits for the worker it last ran on before any other may take it.
-const STICKY_WAIT: Duration = Duration::from_secs(1);
+const STICKY_WAIT: Duration = Duration::from_secs(3);
 /// Signs of life of a running activity are passed on at most this often.
 const HEARTBEAT_PACE: Duration = Duration::from_secs(1);
 /// How many long polls wait for work of each kind.
 const POLLERS: usize = 5;
 /// How many workflow tasks run at once; they wait for the database and for vendors that answer at once.
 const WORKFLOW_TASKS: usize = 100;
+/// How many workflows stand in memory between two of their tasks. One that is not there is replayed; those that sleep for
+/// a month need not be.
+const WORKFLOWS_REMEMBERED: usize = 250;
 /// How many database steps and vendor calls run at once inside workflow tasks.
 const LOCAL_ACTIVITIES: usize = 100;
 /// How many other activities run at once; they wait for machines most of the time.
@@ -59,6 +62,7 @@ pub(crate) async fn run(
         .graceful_shutdown_period(GRACE)
         .sticky_queue_schedule_to_start_timeout(STICKY_WAIT)
         .max_heartbeat_throttle_interval(HEARTBEAT_PACE)
+        .max_cached_workflows(WORKFLOWS_REMEMBERED)
         .workflow_task_poller_behavior(PollerBehavior::SimpleMaximum(POLLERS))
         .activity_task_poller_behavior(PollerBehavior::SimpleMaximum(POLLERS))
         .tuner(

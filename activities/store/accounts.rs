@@ -253,6 +253,29 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Gives the user with an address another password, and ends their sessions. Says whether there is one.
+    pub async fn set_password(&self, email: &str, password_hash: &str) -> Result<bool, StoreError> {
+        let mut tx = self.begin().await?;
+        let user = sqlx::query_scalar!(
+            "update users set password_hash = $2 where email = $1 returning id",
+            normal(email),
+            password_hash,
+        )
+        .fetch_optional(&mut *tx)
+        .await
+        .doing("changing a password")?;
+        if let Some(user) = user {
+            sqlx::query!("delete from sessions where user_id = $1", user)
+                .execute(&mut *tx)
+                .await
+                .doing("ending sessions")?;
+        }
+        tx.commit().await.doing("changing a password")?;
+        Ok(user.is_some())
+    }
+}
+
 struct UserRow {
     id: Uuid,
     account_id: Uuid,

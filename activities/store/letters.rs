@@ -7,7 +7,7 @@ use crate::{
 use domain::ids::{OrderId, ServiceId, SubscriptionId, UserId};
 use sqlx::PgConnection;
 
-/// A letter that nobody has begun to send yet; its workflow is to be started.
+/// A letter that is to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueuedLetter {
     /// What makes it this letter and no other.
@@ -22,6 +22,8 @@ pub struct QueuedLetter {
     pub subscription: Option<SubscriptionId>,
     /// The service it names.
     pub service: Option<ServiceId>,
+    /// Whether somebody took it before and was never heard of again.
+    pub left_behind: bool,
 }
 
 /// A letter that is about to be sent.
@@ -80,16 +82,24 @@ impl Store {
         Ok(())
     }
 
-    /// The letters nobody has begun to send, oldest first.
-    pub async fn queued_letters(&self, limit: i64) -> Result<Vec<QueuedLetter>, StoreError> {
+    /// Takes letters out of the queue, oldest first, to be handed over at once; and letters that somebody else took a while
+    /// ago and never settled, which are to be given a workflow. Nobody else gets them meanwhile.
+    pub async fn take_letters(&self, limit: i64) -> Result<Vec<QueuedLetter>, StoreError> {
         let rows = sqlx::query!(
-            "select occasion, kind, user_id, order_id, subscription_id, service_id
-             from letters where state = 'queued' order by created_at, occasion limit $1",
+            r#"with due as (
+                select occasion, state = 'started' as left_behind from letters
+                where state = 'queued' or in_hand_since < now() - interval '20 seconds'
+                order by created_at, occasion limit $1 for no key update skip locked
+               )
+               update letters set state = case when state = 'queued' then 'started' else state end, in_hand_since = now()
+               from due where letters.occasion = due.occasion
+               returning letters.occasion, kind, user_id, order_id, subscription_id, service_id,
+                due.left_behind as "left_behind!""#,
             limit,
         )
         .fetch_all(&self.pool)
         .await
-        .doing("reading queued letters")?;
+        .doing("taking queued letters")?;
         Ok(rows
             .into_iter()
             .map(|row| QueuedLetter {
@@ -99,8 +109,18 @@ impl Store {
                 order: row.order_id.map(OrderId),
                 subscription: row.subscription_id.map(SubscriptionId),
                 service: row.service_id.map(ServiceId),
+                left_behind: row.left_behind,
             })
             .collect())
+    }
+
+    /// Notes that these letters are in nobody's hand any more: they were sent, or workflows send them from now on.
+    pub async fn letters_settled(&self, occasions: &[String]) -> Result<(), StoreError> {
+        sqlx::query!("update letters set in_hand_since = null where occasion = any($1)", occasions)
+            .execute(&self.pool)
+            .await
+            .doing("settling letters")?;
+        Ok(())
     }
 
     /// Writes down that a letter is about to be handed over, and says whether it still has to be. The Message-ID of the

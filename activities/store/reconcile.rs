@@ -76,6 +76,49 @@ impl Store {
             .transpose()
     }
 
+    /// Writes an account of which only Stripe knows down again, with one user who confirmed their address (nobody else can
+    /// pay) and has no password until they are given one. Says `false` when the address has become somebody else's.
+    pub async fn write_account_down(
+        &self,
+        account: AccountId,
+        (name, email): (&str, &str),
+        stripe_customer: &str,
+    ) -> Result<bool, StoreError> {
+        let mut tx = self.begin().await?;
+        sqlx::query!(
+            "insert into accounts (id, name, stripe_customer_id) values ($1, $2, $3)",
+            account.0,
+            name,
+            stripe_customer,
+        )
+        .execute(&mut *tx)
+        .await
+        .doing("writing an account down again")?;
+        let user = sqlx::query!(
+            "insert into users (id, account_id, name, email, password_hash, email_verified_at)
+             values (gen_random_uuid(), $1, $2, lower($3), '', now()) on conflict (email) do nothing",
+            account.0,
+            name,
+            email,
+        )
+        .execute(&mut *tx)
+        .await
+        .doing("writing a user down again")?;
+        if user.rows_affected() == 0 {
+            return Ok(false);
+        }
+        tx.commit().await.doing("writing an account down again")?;
+        Ok(true)
+    }
+
+    /// Whether an account is in the table.
+    pub async fn knows_account(&self, account: AccountId) -> Result<bool, StoreError> {
+        sqlx::query_scalar!(r#"select exists (select 1 from accounts where id = $1) as "known!""#, account.0)
+            .fetch_one(&self.pool)
+            .await
+            .doing("looking for an account")
+    }
+
     /// Every order that is not at its end, as it was given.
     pub async fn unfinished_orders(&self) -> Result<Vec<StoredOrder>, StoreError> {
         let rows = sqlx::query!(

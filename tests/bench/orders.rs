@@ -44,6 +44,11 @@ pub(crate) const BENCHMARKS: &[Benchmark] = &[
         run: |stage| burst(stage).boxed(),
     },
     Benchmark {
+        name: "bare",
+        about: "a workflow with one activity that does nothing, 50 at a time",
+        run: |stage| engine(stage).boxed(),
+    },
+    Benchmark {
         name: "paced",
         about: "5 payments a second, each from its webhook to its delivered machine",
         run: |stage| paced(stage).boxed(),
@@ -88,6 +93,16 @@ async fn burst(stage: &Stage) -> Result<Vec<Figure>> {
         shop.house.stop().await?;
     }
     Ok(vec![rate, p50, p99, bare_rate, ratio, worker, web, memory])
+}
+
+async fn engine(stage: &Stage) -> Result<Vec<Figure>> {
+    let mut rate = Figure::new("bare one-activity workflows", "/s", Aim::Told);
+    let shop = Shop::open(stage, "bench-bare").await?;
+    for _ in 0..stage.runs {
+        rate.add(bare::rate(&shop.house, BARE).await?);
+    }
+    shop.house.stop().await?;
+    Ok(vec![rate])
 }
 
 async fn paced(stage: &Stage) -> Result<Vec<Figure>> {

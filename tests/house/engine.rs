@@ -5,6 +5,7 @@ mod powerdns;
 mod temporal;
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -93,6 +94,11 @@ impl Engine {
     /// Temporal's pages.
     pub fn temporal_ui(&self) -> &Url {
         &self.temporal.ui
+    }
+
+    /// Where Temporal keeps what it knows: an SQLite database.
+    pub fn temporal_file(&self) -> PathBuf {
+        temporal::file(&self.place)
     }
 
     /// stripe-mock's API, when it was started.

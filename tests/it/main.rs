@@ -47,6 +47,7 @@ mod deploys;
 mod doctor;
 mod doctor_faults;
 mod door;
+mod drill;
 mod forms;
 mod growth;
 mod growth_history;

@@ -27,8 +27,10 @@ const IN_FLIGHT_PERCENT: i64 = 70;
 
 /// How the payments come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Shape {
+pub(crate) enum Shape {
+    /// All at once.
     Burst,
+    /// One after the other.
     Paced,
 }
 
@@ -55,18 +57,19 @@ fn plan(seed: u64, orders: usize) -> Vec<Death> {
     parts.into_iter().zip(moments).map(death).collect()
 }
 
-async fn delivered(house: &House) -> Option<i64> {
+/// How many orders are; `None` while PostgreSQL cannot say.
+pub(crate) async fn delivered(house: &House) -> Option<i64> {
     // Asked while PostgreSQL may just be coming back.
     let asked = sqlx::query_scalar("select count(*) from orders where status = 'delivered'").fetch_one(house.db());
     asked.await.ok()
 }
 
-/// Orders through the portal; gives the Checkout Sessions.
-async fn order(house: &House, orders: usize) -> Vec<String> {
+/// Orders through the portal, each by a customer of its own; gives the Checkout Sessions.
+pub(crate) async fn order(house: &House, word: &str, orders: usize) -> Vec<String> {
     let customers = buyers::customers(house, orders).await;
     let ordered = customers.iter().enumerate().map(|(index, customer)| async move {
         let form = buyers::form(customer).await;
-        match buyers::order(customer, form, &format!("storm-{index}")).await {
+        match buyers::order(customer, form, &format!("{word}-{index}")).await {
             Answer::Pay(page) => buyers::session(&page),
             other => panic!("order {index} got no payment page: {other:?}"),
         }
@@ -74,7 +77,8 @@ async fn order(house: &House, orders: usize) -> Vec<String> {
     join_all(ordered).await
 }
 
-async fn pay(house: &House, sessions: &[String], shape: Shape) {
+/// Pays them.
+pub(crate) async fn pay(house: &House, sessions: &[String], shape: Shape) {
     let stripe = house.stripe();
     let paid = sessions
         .iter()
@@ -116,7 +120,7 @@ async fn weather(stage: &Stage, shape: Shape, seed: u64) {
     let name = format!("storm-{}-{seed}", format!("{shape:?}").to_lowercase());
     let options = HouseOptions { policy, wide: true, ..HouseOptions::named(&name) };
     let house = House::start(stage.engine, options).await.unwrap_or_else(|fault| panic!("{name}: {fault:?}"));
-    let sessions = order(&house, orders).await;
+    let sessions = order(&house, "storm", orders).await;
     let began = Instant::now();
     tokio::join!(pay(&house, &sessions, shape), kill_by_plan(stage, &house, &plan));
     let healed = Instant::now();
@@ -143,7 +147,7 @@ async fn weather(stage: &Stage, shape: Shape, seed: u64) {
 }
 
 /// What is not delivered, with its step and what was reported of it.
-async fn stuck(house: &House) -> Vec<String> {
+pub(crate) async fn stuck(house: &House) -> Vec<String> {
     sqlx::query_scalar(
         "select concat_ws(' ', o.id, o.status, (select string_agg(step || '=' || state, ',') from order_steps s
             where s.order_id = o.id and state <> 'done'), (select string_agg(type || '=' || state, ',')
@@ -156,7 +160,7 @@ async fn stuck(house: &House) -> Vec<String> {
 }
 
 /// Letters and reports that were held up arrive too, and no workflow of an order lingers.
-async fn everything_is_told(house: &House, healed: Instant) {
+pub(crate) async fn everything_is_told(house: &House, healed: Instant) {
     let left = HEALED_LIMIT.saturating_sub(healed.elapsed()).max(Duration::from_secs(30));
     let orders = count(house.db(), "select count(*) from orders").await;
     until("every letter is sent", left, || async {

@@ -2,7 +2,7 @@
 use domain::ids::AccountId;
 use stripe::StripeRequest as _;
 use stripe_billing::billing_portal_session::CreateBillingPortalSession;
-use stripe_core::customer::{CreateCustomer, ListCustomer};
+use stripe_core::customer::{CreateCustomer, ListCustomer, RetrieveCustomer, RetrieveCustomerReturned};
 
 use super::{Attempt, StripeApi, read, under, write};
 use crate::fault::Fault;
@@ -11,6 +11,16 @@ use crate::fault::Fault;
 pub(super) const ACCOUNT: &str = "account";
 /// How many customers of one address are looked at.
 const SAME_ADDRESS_MAX: i64 = 100;
+
+/// What a customer at Stripe says of a person. Has no `Debug`, because it names them.
+pub struct Person {
+    /// The account the customer was made for.
+    pub account: AccountId,
+    /// The name on the invoices.
+    pub name: String,
+    /// Where Stripe sends them.
+    pub email: String,
+}
 
 /// Whom a customer is made for. Has no `Debug`, because it names a person.
 pub struct Buyer<'a> {
@@ -50,6 +60,20 @@ impl StripeApi {
             .customize()
             .request_strategy(key);
         Ok(write("making the customer", request.send(&self.client)).await?.id.to_string())
+    }
+
+    /// Gives whom a customer (`cus_…`) was made for; `None` when Stripe has deleted it or it is not one of ours.
+    pub async fn person(&self, customer_id: &str) -> Result<Option<Person>, Fault> {
+        let request = RetrieveCustomer::new(customer_id);
+        let known = match read("reading the customer", request.send(&self.client)).await? {
+            RetrieveCustomerReturned::Customer(known) => known,
+            RetrieveCustomerReturned::DeletedCustomer(_) => return Ok(None),
+        };
+        let account = known.metadata.as_ref().and_then(|said| said.get(ACCOUNT)?.parse().ok());
+        Ok(match (account, known.name, known.email) {
+            (Some(account), Some(name), Some(email)) => Some(Person { account, name, email }),
+            _ => None,
+        })
     }
 
     /// Gives the address of a Billing Portal page for the customer (`cus_…`), from which it returns to `return_url`.

@@ -23,6 +23,8 @@ pub struct PaidPage {
     pub order: OrderId,
     /// The subscription that pays for it.
     pub subscription: Option<SubscriptionId>,
+    /// Who paid (`cus_…`).
+    pub customer: Option<String>,
     /// What the page says about the order.
     pub metadata: BTreeMap<String, String>,
 }
@@ -49,6 +51,7 @@ impl StripeApi {
                     order: session.client_reference_id.as_deref()?.parse().ok()?,
                     session: session.id.to_string(),
                     subscription: session.subscription.as_ref().map(|known| SubscriptionId(known.id().to_string())),
+                    customer: session.customer.as_ref().map(|known| known.id().to_string()),
                     metadata: session.metadata.unwrap_or_default().into_iter().collect(),
                 })
             }));

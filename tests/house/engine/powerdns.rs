@@ -98,7 +98,8 @@ async fn make_database(place: &Place, database: &Path) -> Result<()> {
         schema.with_context(|| format!("PowerDNS's SQLite backend is not installed; get it with: {GET_SERVER}"))?;
     let launch = Launch::new("powerdns-schema", tool("sqlite3", "sudo apt-get install sqlite3")?)
         .args([database])
-        .input(&fs::read_to_string(schema)?);
+        // Whoever reads does not wait for whoever writes.
+        .input(&format!("pragma journal_mode = wal;\n{}", fs::read_to_string(schema)?));
     launch.run(&place.logs(), READY_LIMIT).await?;
     Ok(())
 }

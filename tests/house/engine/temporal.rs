@@ -1,5 +1,6 @@
 //! Temporal's development server with its UI, tuned so that a step costs milliseconds and a short timer is exact.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -21,10 +22,9 @@ pub(crate) const NAMESPACE: &str = "default";
 /// The defaults poll 20 times a second and round short timers up to one second; four partitions and the long poll's
 /// expiry stall a run now and then for seconds. An activity that is handed to the worker with the answer to its workflow's
 /// task saves the way over its queue.
-const TUNING: [&str; 8] = [
+const TUNING: [&str; 7] = [
     "history.transferProcessorMaxPollRPS=1000",
     "history.timerProcessorMaxPollRPS=1000",
-    "history.visibilityProcessorMaxPollRPS=1000",
     "history.timerProcessorMaxTimeShift=\"20ms\"",
     "history.longPollExpirationInterval=\"2s\"",
     "matching.numTaskqueueReadPartitions=1",
@@ -50,7 +50,7 @@ impl Temporal {
             .args(["server", "start-dev", "--ip", "127.0.0.1", "--log-level", "warn"])
             .args(["--port", &port.to_string(), "--ui-port", &ui_port.to_string()])
             .args(["--http-port", &free_port()?.to_string(), "--metrics-port", &free_port()?.to_string()])
-            .args(["--db-filename".as_ref(), place.data().join("temporal.db").as_os_str()])
+            .args(["--db-filename".as_ref(), file(place).as_os_str()])
             .args(["--sqlite-pragma", "journal_mode=wal", "--sqlite-pragma", "synchronous=normal"])
             .args(TUNING.iter().flat_map(|value| ["--dynamic-config-value", value]))
             .args(SEARCH_ATTRIBUTES.iter().flat_map(|attribute| ["--search-attribute", attribute]));
@@ -74,6 +74,11 @@ impl Temporal {
     pub(crate) async fn stop(self) -> Result<()> {
         self.server.stop(Signal::SIGTERM).await
     }
+}
+
+/// The server's database.
+pub(crate) fn file(place: &Place) -> PathBuf {
+    place.data().join("temporal.db")
 }
 
 /// A client of the server at `address`.

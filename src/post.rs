@@ -14,17 +14,16 @@ use contract::{
     WORKFLOW_TASK_LIMIT,
     letter::{LetterInput, LetterKind, LetterSubject},
 };
-use futures::{StreamExt, stream};
+use futures::future::join_all;
 use store::{QueuedLetter, Store, StoreError};
 use temporalio_client::{Client, WorkflowIdReusePolicy, WorkflowStartOptions, errors};
 use workflows::letter::Letter;
 
 use crate::{attributes::found_by, inbox::chain};
 
-/// How many letters are taken at once.
-const BATCH_ROWS: i64 = 200;
-/// How many are handed over, or given a workflow, at the same time.
-const AT_ONCE: usize = 8;
+/// How many letters are taken, and handed over at the same time: no more, so that each is settled before it counts as left
+/// behind.
+const AT_ONCE: u32 = 8;
 /// For so long after the mail server did not take a letter, letters get their workflow without a try.
 const REST: Duration = Duration::from_secs(10);
 
@@ -51,12 +50,11 @@ impl Post {
 
     /// Takes what is queued once. Gives how many letters were sent or given a workflow.
     pub(crate) async fn turn(&self) -> Result<usize, StoreError> {
-        let taken = self.store.take_letters(BATCH_ROWS).await?;
+        let taken = self.store.take_letters(AT_ONCE.into()).await?;
         if taken.is_empty() {
             return Ok(0);
         }
-        let settled: Vec<_> =
-            stream::iter(&taken).map(|letter| self.settle(letter)).buffer_unordered(AT_ONCE).collect().await;
+        let settled = join_all(taken.iter().map(|letter| self.settle(letter))).await;
         let settled = settled.into_iter().collect::<Result<Vec<_>, StoreError>>()?;
         let settled: Vec<String> = settled.into_iter().flatten().collect();
         self.store.letters_settled(&settled).await?;

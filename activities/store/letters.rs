@@ -86,10 +86,15 @@ impl Store {
     /// ago and never settled, which are to be given a workflow. Nobody else gets them meanwhile.
     pub async fn take_letters(&self, limit: i64) -> Result<Vec<QueuedLetter>, StoreError> {
         let rows = sqlx::query!(
-            r#"with due as (
-                select occasion, state = 'started' as left_behind from letters
-                where state = 'queued' or in_hand_since < now() - interval '20 seconds'
+            r#"with queued as (
+                select occasion from letters where state = 'queued'
                 order by created_at, occasion limit $1 for no key update skip locked
+               ), in_hand as (
+                select occasion, state from letters where in_hand_since < now() - interval '20 seconds'
+                order by in_hand_since limit $1 for no key update skip locked
+               ), due as (
+                select occasion, false as left_behind from queued
+                union all select occasion, state = 'started' from in_hand
                )
                update letters set state = case when state = 'queued' then 'started' else state end, in_hand_since = now()
                from due where letters.occasion = due.occasion

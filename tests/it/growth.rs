@@ -77,6 +77,10 @@ async fn no_question_the_product_asks_reads_a_growing_table_from_end_to_end() {
         let text = fs::read_to_string(file.expect("a file").path()).expect("a question");
         let kept: Value = serde_json::from_str(&text).expect("JSON");
         let query = kept["query"].as_str().expect("a query");
+        if query.starts_with("truncate ") {
+            // Empties a table without reading it, and has no plan.
+            continue;
+        }
         let arguments = kept["describe"]["parameters"]["Left"].as_array().map_or(0, Vec::len);
         let given = if arguments == 0 { String::new() } else { format!("({})", vec!["null"; arguments].join(", ")) };
         db.execute(AssertSqlSafe(format!("prepare asked as {query}"))).await.unwrap_or_else(|e| panic!("{query}: {e}"));

@@ -82,6 +82,7 @@ alter table invoices
 alter table payment_events
     add column customer_id text,
     add column payment_id text;
+create index payment_events_differences on payment_events (object_id) where type = 'difference';
 
 -- What has to be looked at in Stripe: a customer (cus_…), or a payment (ch_…, py_…, pi_…) whose customer is not known yet.
 -- A row goes when it was looked at and nobody has asked again meanwhile.

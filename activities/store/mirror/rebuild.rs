@@ -29,23 +29,28 @@ pub struct FoundSubscription {
 }
 
 impl Store {
-    /// Every subscription that an order was paid with, oldest first.
+    /// Every subscription that an order was paid with, read a page at a time.
     pub async fn paid_subscriptions(&self) -> Result<Vec<PaidSubscription>, StoreError> {
-        let rows = sqlx::query!(
-            r#"select subscription_id as "subscription!", id, account_id from orders
-               where subscription_id is not null order by created_at, id"#
-        )
-        .fetch_all(&self.pool)
-        .await
-        .doing("reading paid orders")?;
-        Ok(rows
-            .into_iter()
-            .map(|row| PaidSubscription {
+        let mut paid: Vec<PaidSubscription> = vec![];
+        loop {
+            let last = paid.last().map_or("", |known| known.subscription.0.as_str());
+            let rows = sqlx::query!(
+                r#"select subscription_id as "subscription!", id, account_id from orders
+                   where subscription_id > $1 order by subscription_id limit 1000"#,
+                last,
+            )
+            .fetch_all(&self.pool)
+            .await
+            .doing("reading paid orders")?;
+            if rows.is_empty() {
+                return Ok(paid);
+            }
+            paid.extend(rows.into_iter().map(|row| PaidSubscription {
                 subscription: SubscriptionId(row.subscription),
                 order: OrderId(row.id),
                 account: AccountId(row.account_id),
-            })
-            .collect())
+            }));
+        }
     }
 
     /// Puts subscriptions back that are not in the table, in the phase their services are in; with `empty`, after every

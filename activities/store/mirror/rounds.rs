@@ -131,15 +131,25 @@ impl Store {
         Ok(rows.into_iter().map(|row| (row.name, row.at)).collect())
     }
 
-    /// Every subscription whose life is not over, as our table has it.
+    /// Every subscription whose life is not over, as our table has it; read a page at a time.
     pub async fn mirrored_subscriptions(&self) -> Result<Vec<MirroredSubscription>, StoreError> {
-        sqlx::query_as!(
-            MirroredSubscription,
-            "select id, status, period_end, cancel_at_period_end from subscriptions where phase <> 'expired' order by id"
-        )
-        .fetch_all(&self.pool)
-        .await
-        .doing("reading living subscriptions")
+        let mut living: Vec<MirroredSubscription> = vec![];
+        loop {
+            let last = living.last().map_or("", |known| known.id.as_str());
+            let page = sqlx::query_as!(
+                MirroredSubscription,
+                "select id, status, period_end, cancel_at_period_end from subscriptions
+                 where phase <> 'expired' and id > $1 order by id limit 1000",
+                last,
+            )
+            .fetch_all(&self.pool)
+            .await
+            .doing("reading living subscriptions")?;
+            if page.is_empty() {
+                return Ok(living);
+            }
+            living.extend(page);
+        }
     }
 
     /// Every invoice that our table calls open, with its subscription.

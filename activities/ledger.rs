@@ -221,7 +221,6 @@ fn queued(letter: LetterInput) -> QueuedLetter {
         order,
         subscription,
         service: letter.service,
-        left_behind: false,
     }
 }
 

@@ -23,7 +23,6 @@ mod letter;
 pub mod smtp;
 
 /// What the mail activities need.
-#[derive(Clone)]
 pub struct MailDesk {
     store: Store,
     smtp: SmtpApi,

@@ -1,27 +1,30 @@
-//! Payment events become signals.
+//! Payment events become signals, and queued letters become letter workflows.
 //!
 //! Rows are read, then workflows are signalled, then the rows are marked. A crash between any two of these only means that
 //! a signal is given once more, and a signal only ever says "look at Stripe". So several events about one workflow are one
 //! signal, too. Several workers may do this side by side: a row that one of them has in hand is hidden from the others for
 //! a few seconds.
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, time::Duration};
 
-use contract::{order::PaymentReported, subscription::StripeChanged};
+use contract::{
+    WORKFLOW_TASK_LIMIT,
+    letter::{LetterInput, LetterKind, LetterSubject},
+    order::PaymentReported,
+    subscription::StripeChanged,
+};
 use domain::{
     billing::Phase,
     ids::{OrderId, SubscriptionId},
     order::OrderStatus,
 };
 use futures::{StreamExt, stream};
-use store::{DueEvent, Store, StoreError};
-use temporalio_client::{Client, WorkflowSignalOptions, errors};
-use tokio::sync::Mutex;
+use store::{DueEvent, QueuedLetter, Store, StoreError};
+use temporalio_client::{Client, WorkflowIdReusePolicy, WorkflowSignalOptions, WorkflowStartOptions, errors};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
-use workflows::{order::Order, subscription::Subscription};
+use workflows::{letter::Letter, order::Order, subscription::Subscription};
+
+use crate::attributes::found_by;
 
 /// The longest a stored row waits for a look when no notification arrives.
 const POLL: Duration = Duration::from_secs(1);
@@ -29,13 +32,6 @@ const POLL: Duration = Duration::from_secs(1);
 const BATCH_ROWS: i64 = 200;
 /// How many workflows are told at the same time.
 const TOLD_AT_ONCE: usize = 16;
-/// So many orders are worked at once: more would only wait for each other, and each would be late.
-const AT_WORK_MAX: usize = 48;
-/// An order that takes longer keeps nobody else waiting.
-const USUAL_WORK: Duration = Duration::from_secs(10);
-/// A turn waits at most this long for orders at work; shorter than rows stay in one hand.
-const ROOM_LIMIT: Duration = Duration::from_secs(2);
-const ROOM_STEP: Duration = Duration::from_millis(50);
 /// How often a row that no workflow claims is tried before staff see it. With the store's back-off this is about a minute.
 const CLAIM_ATTEMPTS: u32 = 6;
 /// What tells of a payment.
@@ -101,48 +97,48 @@ pub(crate) struct Inbox {
     pub(crate) store: Store,
     /// Where the workflows live.
     pub(crate) temporal: Client,
-    /// The orders that were told of something lately.
-    pub(crate) at_work: Mutex<Vec<(OrderId, Instant)>>,
-}
-
-/// Takes what stands in the database whenever something was written there, until `stop`. A database or a Temporal that is
-/// away is waited for. `turn` takes what is due once, and gives how many rows were driven on.
-pub(crate) async fn keep_taking(
-    store: &Store,
-    stop: &CancellationToken,
-    turn: impl AsyncFn() -> Result<usize, StoreError>,
-) {
-    while !stop.is_cancelled() {
-        let mut listener = store.payment_event_listener().await.ok();
-        loop {
-            let worked = turn().await;
-            if let Err(fault) = &worked {
-                tracing::warn!(error = %chain(fault), "the database could not be read; trying again");
-            }
-            if stop.is_cancelled() {
-                return;
-            }
-            if worked.as_ref().is_ok_and(|rows| *rows > 0) {
-                continue;
-            }
-            let heard = async {
-                match listener.as_mut() {
-                    Some(listener) => listener.heard().await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                () = stop.cancelled() => return,
-                heard = heard => if heard.is_err() { break },
-                () = tokio::time::sleep(POLL) => if listener.is_none() { break },
-            }
-        }
-    }
+    /// The task queue new letter workflows are put on.
+    pub(crate) task_queue: String,
 }
 
 impl Inbox {
+    /// Runs until `stop`. A database or a Temporal that is away is waited for.
+    pub(crate) async fn run(self, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            let mut listener = self.store.payment_event_listener().await.ok();
+            loop {
+                let worked = self.turn().await;
+                if let Err(fault) = &worked {
+                    tracing::warn!(error = %chain(fault), "the inbox could not be read; trying again");
+                }
+                if stop.is_cancelled() {
+                    return;
+                }
+                if worked.as_ref().is_ok_and(|rows| *rows > 0) {
+                    continue;
+                }
+                let heard = async {
+                    match listener.as_mut() {
+                        Some(listener) => listener.heard().await,
+                        None => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    heard = heard => if heard.is_err() { break },
+                    () = tokio::time::sleep(POLL) => if listener.is_none() { break },
+                }
+            }
+        }
+    }
+
     /// Takes what is due once. Gives how many rows were driven on.
-    pub(crate) async fn turn(&self) -> Result<usize, StoreError> {
+    async fn turn(&self) -> Result<usize, StoreError> {
+        let (events, letters) = tokio::try_join!(self.drive_events(), self.start_letters())?;
+        Ok(events + letters)
+    }
+
+    async fn drive_events(&self) -> Result<usize, StoreError> {
         let mut by_aim: BTreeMap<Aim, Vec<DueEvent>> = BTreeMap::new();
         let due = self.store.due_events(BATCH_ROWS).await?;
         // Asked for before anything is marked: a death in between asks once more.
@@ -153,12 +149,8 @@ impl Inbox {
         for event in due {
             by_aim.entry(aim(&event)).or_default().push(event);
         }
-        let room_until = Instant::now() + ROOM_LIMIT;
         let driven: Vec<_> = stream::iter(by_aim)
             .map(|(aim, events)| async move {
-                if let Aim::Order(order) = aim {
-                    self.wait_for_room(order, room_until).await?;
-                }
                 let span = tracing::info_span!("payment events", workflow = aim.workflow_id());
                 self.drive(&aim, &events).instrument(span).await.map(|how| (events, how))
             })
@@ -181,27 +173,6 @@ impl Inbox {
         }
         failed?;
         Ok(handled.len() + ignored.len())
-    }
-
-    /// Waits until few enough orders are worked, or until then.
-    async fn wait_for_room(&self, order: OrderId, until: Instant) -> Result<(), StoreError> {
-        let mut at_work = self.at_work.lock().await;
-        loop {
-            at_work.retain(|(_, since)| since.elapsed() < USUAL_WORK);
-            if at_work.len() >= AT_WORK_MAX {
-                let told: Vec<OrderId> = at_work.iter().map(|(order, _)| *order).collect();
-                let open = self.store.still_at_work(&told).await?;
-                at_work.retain(|(order, _)| open.contains(order));
-            }
-            if at_work.len() < AT_WORK_MAX || Instant::now() >= until {
-                break;
-            }
-            tokio::time::sleep(ROOM_STEP).await;
-        }
-        if !at_work.iter().any(|(known, _)| *known == order) {
-            at_work.push((order, Instant::now()));
-        }
-        Ok(())
     }
 
     async fn note(
@@ -289,6 +260,39 @@ impl Inbox {
         let handle = self.temporal.get_workflow_handle::<Subscription>(subscription.workflow_id());
         told(handle.signal(Subscription::stripe_changed, change, WorkflowSignalOptions::default()).await)
     }
+
+    async fn start_letters(&self) -> Result<usize, StoreError> {
+        let queued = self.store.queued_letters(BATCH_ROWS).await?;
+        if queued.is_empty() {
+            return Ok(0);
+        }
+        let started: Vec<_> =
+            stream::iter(&queued).map(|letter| self.begin(letter)).buffer_unordered(TOLD_AT_ONCE).collect().await;
+        let started = started.into_iter().collect::<Result<Vec<_>, StoreError>>()?;
+        let started: Vec<String> = started.into_iter().flatten().collect();
+        self.store.letters_started(&started).await?;
+        Ok(started.len())
+    }
+
+    /// Starts the workflow of a letter, and gives its occasion. One that exists already is success.
+    async fn begin(&self, queued: &QueuedLetter) -> Result<Option<String>, StoreError> {
+        let Some(letter) = letter_of(queued) else {
+            self.store.letter_refused(&queued.occasion, &queued.kind, "the letter is about nothing we know").await?;
+            return Ok(None);
+        };
+        let options = WorkflowStartOptions::new(self.task_queue.clone(), letter.workflow_id())
+            .id_reuse_policy(WorkflowIdReusePolicy::RejectDuplicate)
+            .task_timeout(WORKFLOW_TASK_LIMIT)
+            .search_attributes(found_by("letter", letter.kind.as_str(), None))
+            .build();
+        match self.temporal.start_workflow(Letter::run, letter, options).await {
+            Ok(_) | Err(errors::WorkflowStartError::AlreadyStarted { .. }) => Ok(Some(queued.occasion.clone())),
+            Err(fault) => {
+                tracing::warn!(error = %chain(&fault), "a letter could not be started; trying again");
+                Ok(None)
+            }
+        }
+    }
 }
 
 /// Whom an event is for, as far as our tables know.
@@ -324,6 +328,18 @@ fn told(answer: Result<(), errors::WorkflowInteractionError>) -> Told {
             Told::Away
         }
     }
+}
+
+fn letter_of(queued: &QueuedLetter) -> Option<LetterInput> {
+    let kind: LetterKind = queued.kind.parse().ok()?;
+    let subject = match (queued.user, queued.order, &queued.subscription) {
+        (Some(user), _, _) => LetterSubject::User(user),
+        (_, Some(order), _) => LetterSubject::Order(order),
+        (_, _, Some(subscription)) => LetterSubject::Subscription(subscription.clone()),
+        (None, None, None) => return None,
+    };
+    let occasion = queued.occasion.clone();
+    Some(LetterInput { kind, subject, service: queued.service, occasion, patience_secs: None })
 }
 
 /// An error with everything beneath it, on one line.

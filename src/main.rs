@@ -14,10 +14,7 @@ use anyhow::{Context, bail, ensure};
 use clap::{Parser, Subcommand};
 use config::Config;
 use telemetry::Telemetry;
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::Mutex,
-};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 mod attributes;
@@ -27,7 +24,6 @@ mod doctor;
 mod gauges;
 mod inbox;
 mod mirror;
-mod post;
 mod reconcile;
 mod rounds;
 mod seed;
@@ -199,20 +195,16 @@ async fn work(config: &Config) -> anyhow::Result<()> {
         stop.clone(),
     ));
     let looks = mirror::Looks { mirror: wiring::mirror(config)? };
+    let inbox = inbox::Inbox { store, temporal: temporal.clone(), task_queue };
     let hands = wiring::hands(config)?;
-    let inbox = inbox::Inbox { store: store.clone(), temporal: temporal.clone(), at_work: Mutex::default() };
-    let post = post::Post::new(store.clone(), hands.mail.clone(), temporal.clone(), task_queue);
     let work = async {
         let metrics = config.observe.temporal_metrics_listen;
         let worked = worker::run(temporal, &config.temporal.task_queue, hands, metrics, stop.clone()).await;
         stop.cancel();
         worked
     };
-    let reports = inbox::keep_taking(&store, &stop, || inbox.turn());
-    let letters = inbox::keep_taking(&store, &stop, || post.turn());
-    let watch = Box::pin(watch.run(stop.clone()));
-    let ((), (), (), (), worked) =
-        tokio::join!(Box::pin(reports), Box::pin(letters), Box::pin(looks.run(stop.clone())), watch, work);
+    let ((), (), (), worked) =
+        tokio::join!(inbox.run(stop.clone()), looks.run(stop.clone()), Box::pin(watch.run(stop.clone())), work);
     telemetry.end().await;
     worked
 }

@@ -21,7 +21,7 @@ use crate::{telemetry::activity::Spans, wiring::Hands};
 /// How long running activities may go on after the stop was asked for.
 const GRACE: Duration = Duration::from_secs(10);
 /// How long a workflow waits for the worker it last ran on before any other may take it.
-const STICKY_WAIT: Duration = Duration::from_secs(3);
+const STICKY_WAIT: Duration = Duration::from_secs(1);
 /// Signs of life of a running activity are passed on at most this often.
 const HEARTBEAT_PACE: Duration = Duration::from_secs(1);
 /// How many long polls wait for work of each kind.

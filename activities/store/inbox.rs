@@ -96,16 +96,12 @@ impl Store {
         Ok(())
     }
 
-    /// Those of these orders that are still to be paid or delivered.
-    pub async fn still_at_work(&self, orders: &[OrderId]) -> Result<Vec<OrderId>, StoreError> {
-        let ids: Vec<uuid::Uuid> = orders.iter().map(|order| order.0).collect();
-        let rows = sqlx::query_scalar!(
-            "select id from orders where id = any($1) and status in ('awaiting_payment', 'provisioning')",
-            &ids,
-        )
-        .fetch_all(&self.pool)
-        .await
-        .doing("reading orders at work")?;
-        Ok(rows.into_iter().map(OrderId).collect())
+    /// Takes letters out of the queue: workflows send them from now on.
+    pub async fn letters_started(&self, occasions: &[String]) -> Result<(), StoreError> {
+        sqlx::query!("update letters set state = 'started' where occasion = any($1) and state = 'queued'", occasions)
+            .execute(&self.pool)
+            .await
+            .doing("starting letters")?;
+        Ok(())
     }
 }

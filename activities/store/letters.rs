@@ -7,7 +7,7 @@ use crate::{
 use domain::ids::{OrderId, ServiceId, SubscriptionId, UserId};
 use sqlx::PgConnection;
 
-/// A letter that is to be sent.
+/// A letter that nobody has begun to send yet; its workflow is to be started.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueuedLetter {
     /// What makes it this letter and no other.
@@ -22,8 +22,6 @@ pub struct QueuedLetter {
     pub subscription: Option<SubscriptionId>,
     /// The service it names.
     pub service: Option<ServiceId>,
-    /// Whether somebody took it before and was never heard of again.
-    pub left_behind: bool,
 }
 
 /// A letter that is about to be sent.
@@ -82,29 +80,16 @@ impl Store {
         Ok(())
     }
 
-    /// Takes letters out of the queue, oldest first, to be handed over at once; and letters that somebody else took a while
-    /// ago and never settled, which are to be given a workflow. Nobody else gets them meanwhile.
-    pub async fn take_letters(&self, limit: i64) -> Result<Vec<QueuedLetter>, StoreError> {
+    /// The letters nobody has begun to send, oldest first.
+    pub async fn queued_letters(&self, limit: i64) -> Result<Vec<QueuedLetter>, StoreError> {
         let rows = sqlx::query!(
-            r#"with queued as (
-                select occasion from letters where state = 'queued'
-                order by created_at, occasion limit $1 for no key update skip locked
-               ), in_hand as (
-                select occasion, state from letters where in_hand_since < now() - interval '20 seconds'
-                order by in_hand_since limit $1 for no key update skip locked
-               ), due as (
-                select occasion, false as left_behind from queued
-                union all select occasion, state = 'started' from in_hand
-               )
-               update letters set state = case when state = 'queued' then 'started' else state end, in_hand_since = now()
-               from due where letters.occasion = due.occasion
-               returning letters.occasion, kind, user_id, order_id, subscription_id, service_id,
-                due.left_behind as "left_behind!""#,
+            "select occasion, kind, user_id, order_id, subscription_id, service_id
+             from letters where state = 'queued' order by created_at, occasion limit $1",
             limit,
         )
         .fetch_all(&self.pool)
         .await
-        .doing("taking queued letters")?;
+        .doing("reading queued letters")?;
         Ok(rows
             .into_iter()
             .map(|row| QueuedLetter {
@@ -114,18 +99,8 @@ impl Store {
                 order: row.order_id.map(OrderId),
                 subscription: row.subscription_id.map(SubscriptionId),
                 service: row.service_id.map(ServiceId),
-                left_behind: row.left_behind,
             })
             .collect())
-    }
-
-    /// Notes that these letters are in nobody's hand any more: they were sent, or workflows send them from now on.
-    pub async fn letters_settled(&self, occasions: &[String]) -> Result<(), StoreError> {
-        sqlx::query!("update letters set in_hand_since = null where occasion = any($1)", occasions)
-            .execute(&self.pool)
-            .await
-            .doing("settling letters")?;
-        Ok(())
     }
 
     /// Writes down that a letter is about to be handed over, and says whether it still has to be. The Message-ID of the

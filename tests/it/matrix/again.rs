@@ -137,9 +137,6 @@ impl Again<'_> {
 
 async fn delivered(again: &mut Again<'_>, house: &House) {
     let mut bought = Bought::new(house, Story::Delivered, "again").await;
-    // Only a letter that is not taken at once gets a workflow.
-    let not_now = json!({"kind": "tempfail", "subject": bought.email, "times": 2});
-    house.mail().control.add_fault(not_now).await.expect("a fault");
     bought.begin(&again.client).await;
     bought.page_opens().await;
     bought.pay().await;

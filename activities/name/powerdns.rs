@@ -3,9 +3,7 @@
 //! *Source*: PowerDNS Authoritative Server, "Built-in Webserver and HTTP API". A PATCH with REPLACE sets a whole set of
 //! records; names must be canonical (lower case, final dot).
 use std::{
-    collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    sync::Arc,
     time::Duration,
 };
 
@@ -15,7 +13,6 @@ use reqwest::{
     redirect,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use tokio::sync::Semaphore;
 use url::Url;
 
 use crate::{
@@ -26,8 +23,6 @@ use crate::{
 const CALL_LIMIT: Duration = Duration::from_secs(4);
 const ANSWER_LIMIT_BYTES: usize = 16 << 20;
 const MESSAGE_LIMIT: usize = 200;
-/// How many changes are asked for at once. Its database writes one after the other, and refuses two that begin together.
-const WRITES_AT_ONCE: usize = 1;
 /// How long resolvers may keep a record.
 const TTL_SECS: u32 = 300;
 const SERVER: &str = "api/v1/servers/localhost";
@@ -151,7 +146,6 @@ pub struct PowerDnsApi {
     http: reqwest::Client,
     base: Url,
     zone: String,
-    turns: Arc<Semaphore>,
 }
 
 impl PowerDnsApi {
@@ -167,7 +161,7 @@ impl PowerDnsApi {
             .map_err(|_| PowerDnsError::Settings)?;
         let mut base = url.clone();
         base.set_path(&format!("{}/{SERVER}/", url.path().trim_end_matches('/')));
-        Ok(Self { http, base, zone: super::canonical(zone), turns: Arc::new(Semaphore::new(WRITES_AT_ONCE)) })
+        Ok(Self { http, base, zone: super::canonical(zone) })
     }
 
     /// Publishes a name forward and backward.
@@ -178,18 +172,16 @@ impl PowerDnsApi {
         let zones = self.zones().await?;
         let held = entries(published).into_iter().map(|entry| zone_of(&zones, &entry.name).map(|zone| (zone, entry)));
         let held: Vec<_> = held.collect::<Result<_, _>>()?;
-        let mut by_zone: BTreeMap<&str, Vec<Change>> = BTreeMap::new();
         for (zone, entry) in held {
-            by_zone.entry(&zone.id).or_default().push(Change {
+            let record = Record { content: entry.content, disabled: false };
+            let change = Change {
                 name: entry.name,
                 kind: entry.kind,
                 changetype: "REPLACE",
                 ttl: Some(TTL_SECS),
-                records: vec![Record { content: entry.content, disabled: false }],
-            });
-        }
-        for (zone, changes) in by_zone {
-            self.change(zone, changes).await?;
+                records: vec![record],
+            };
+            self.change(zone, change).await?;
         }
         Ok(())
     }
@@ -206,7 +198,7 @@ impl PowerDnsApi {
             }
             let change =
                 Change { name: entry.name, kind: entry.kind, changetype: "DELETE", ttl: None, records: Vec::new() };
-            self.change(&zone.id, vec![change]).await?;
+            self.change(zone, change).await?;
         }
         Ok(())
     }
@@ -228,8 +220,7 @@ impl PowerDnsApi {
     }
 
     async fn zones(&self) -> Result<Vec<Zone>, PowerDnsError> {
-        // Whether zones are signed is nothing to us, and costs PowerDNS a question to its database for each.
-        self.read(self.request(Method::GET, "zones").query(&[("dnssec", "false")])).await
+        self.read(self.request(Method::GET, "zones")).await
     }
 
     async fn says(&self, zone: &Zone, entry: &Entry) -> Result<bool, PowerDnsError> {
@@ -240,10 +231,9 @@ impl PowerDnsApi {
         Ok(set.is_some_and(|set| matches!(set.records.as_slice(), [only] if same(&only.content, &entry.content))))
     }
 
-    async fn change(&self, zone: &str, rrsets: Vec<Change>) -> Result<(), PowerDnsError> {
-        let request = self.request(Method::PATCH, &format!("zones/{zone}"));
-        let _turn = self.turns.acquire().await;
-        let (status, text) = self.send(Kind::Write, request.json(&Changes { rrsets })).await?;
+    async fn change(&self, zone: &Zone, change: Change) -> Result<(), PowerDnsError> {
+        let request = self.request(Method::PATCH, &format!("zones/{}", zone.id));
+        let (status, text) = self.send(Kind::Write, request.json(&Changes { rrsets: vec![change] })).await?;
         // Any other success is not the name server's: a page of something before it, say.
         if (status, text.is_empty()) == (StatusCode::NO_CONTENT, true) {
             return Ok(());

@@ -96,7 +96,7 @@ impl Engine {
         &self.temporal.ui
     }
 
-    /// Where Temporal keeps what it knows: an SQLite database.
+    /// Where Temporal keeps what it knows: an `SQLite` database.
     pub fn temporal_file(&self) -> PathBuf {
         temporal::file(&self.place)
     }

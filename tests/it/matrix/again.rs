@@ -234,6 +234,12 @@ async fn given_up(again: &mut Again<'_>, house: &House) {
     let id = bought.workflow_id();
     assert_eq!(waiting_step(house, &id).await, "name");
     again.from(&id, "name.publish", &[]).await;
+    // Its table still holds the first waiting: only the workflow knows whether both tries were refused again.
+    let order = again.client.get_workflow_handle::<Order>(&id);
+    until("it waits again", LIMIT, || async {
+        order.query(Order::attention, (), Default::default()).await.ok().flatten().map(drop)
+    })
+    .await;
     assert_eq!(waiting(house).await, 1, "the same waiting is shown twice");
     gate.remove_fault(refused).await.expect("repaired");
     again.decide(&bought, Step::Name, Verdict::Abandon).await;

@@ -194,7 +194,7 @@ async fn work(config: &Config) -> anyhow::Result<()> {
         config.rounds.clone(),
         stop.clone(),
     ));
-    let looks = mirror::Looks { mirror: wiring::mirror(config)? };
+    let looks = mirror::Looks { mirror: wiring::mirror(config, store.clone())? };
     let inbox = inbox::Inbox { store, temporal: temporal.clone(), task_queue };
     let hands = wiring::hands(config)?;
     let work = async {

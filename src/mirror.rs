@@ -69,7 +69,7 @@ impl Looks {
 /// Reads everything at Stripe again, and lets every living subscription look once more.
 pub(crate) async fn rebuild(config: &Config, empty: bool) -> anyhow::Result<()> {
     let temporal = wiring::temporal(&config.temporal).await?;
-    let mirror = wiring::mirror(config)?;
+    let mirror = wiring::mirror(config, wiring::store(config)?)?;
     let rebuilt = Box::pin(mirror.rebuild(empty)).await.map_err(|fault| anyhow!(fault.words()))?;
     let mut looking = 0;
     for subscription in &rebuilt.subscriptions {

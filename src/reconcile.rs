@@ -15,7 +15,10 @@ use std::{
 
 use activities::{
     machine::proxmox::FoundMachine,
-    payment::stripe::{StripeApi, found::PaidPage},
+    payment::{
+        mirror::Mirror,
+        stripe::{StripeApi, found::PaidPage},
+    },
     round::RoundDesk,
 };
 use anyhow::Context;
@@ -70,7 +73,7 @@ pub(crate) async fn run(config: &Config, hours: u64) -> anyhow::Result<()> {
         tally.subscriptions += usize::from(gap.revive(subscription).await?);
     }
     tally.events = gap.store.redrive_payment_events(gap.since).await?;
-    let (missed, differ) = go_rounds(config, gap.since).await?;
+    let (missed, differ) = go_rounds(&gap).await?;
     let mut told = io::stdout();
     writeln!(told, "accounts written down again: {}", tally.accounts)?;
     writeln!(told, "orders written down again: {}", tally.written_down)?;
@@ -81,10 +84,10 @@ pub(crate) async fn run(config: &Config, hours: u64) -> anyhow::Result<()> {
 }
 
 /// Both rounds at once, and from the beginning of the gap.
-async fn go_rounds(config: &Config, since: OffsetDateTime) -> anyhow::Result<(u64, u64)> {
-    let rounds = RoundDesk { mirror: wiring::mirror(config)? };
+async fn go_rounds(gap: &Gap<'_>) -> anyhow::Result<(u64, u64)> {
+    let rounds = RoundDesk { mirror: Mirror { store: gap.store.clone(), stripe: gap.stripe.clone() } };
     let said = |fault: activities::fault::Fault| anyhow::anyhow!(fault.words());
-    let walked = rounds.mirror.walk(since, OffsetDateTime::now_utc()).await.map_err(said)?;
+    let walked = rounds.mirror.walk(gap.since, OffsetDateTime::now_utc()).await.map_err(said)?;
     let compared = Box::pin(rounds.compared(BETWEEN_COMPARISONS)).await.map_err(said)?;
     Ok((walked.missed, compared.found))
 }

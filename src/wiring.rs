@@ -55,9 +55,9 @@ pub(crate) fn stripe(config: &Config) -> anyhow::Result<StripeApi> {
         .map_err(|fault| anyhow::anyhow!(fault.words()))
 }
 
-/// The mirror of Stripe.
-pub(crate) fn mirror(config: &Config) -> anyhow::Result<Mirror> {
-    Ok(Mirror { store: store(config)?, stripe: stripe(config)? })
+/// The mirror of Stripe, over connections that are there already.
+pub(crate) fn mirror(config: &Config, store: Store) -> anyhow::Result<Mirror> {
+    Ok(Mirror { store, stripe: stripe(config)? })
 }
 
 /// Proxmox VE.
@@ -92,8 +92,8 @@ pub(crate) fn hands(config: &Config) -> anyhow::Result<Hands> {
         },
         machine: MachineDesk::new(store.clone(), proxmox(config)?, keys.clone()),
         name: NameDesk::new(store.clone(), powerdns(config)?),
-        mail: MailDesk::new(store, smtp(config)?, keys, config.site.as_str(), &config.mail.staff),
-        round: RoundDesk { mirror: mirror(config)? },
+        mail: MailDesk::new(store.clone(), smtp(config)?, keys, config.site.as_str(), &config.mail.staff),
+        round: RoundDesk { mirror: mirror(config, store)? },
     })
 }
 

@@ -247,13 +247,11 @@ impl Store {
         .fetch_one(&mut *tx)
         .await
         .doing("changing a staff user")?;
-        sqlx::query!("delete from sessions where user_id = $1", id).execute(&mut *tx).await.doing("ending sessions")?;
+        end_sessions(&mut tx, id).await?;
         tx.commit().await.doing("changing a staff user")?;
         Ok(UserId(id))
     }
-}
 
-impl Store {
     /// Gives the user with an address another password, and ends their sessions. Says whether there is one.
     pub async fn set_password(&self, email: &str, password_hash: &str) -> Result<bool, StoreError> {
         let mut tx = self.begin().await?;
@@ -266,10 +264,7 @@ impl Store {
         .await
         .doing("changing a password")?;
         if let Some(user) = user {
-            sqlx::query!("delete from sessions where user_id = $1", user)
-                .execute(&mut *tx)
-                .await
-                .doing("ending sessions")?;
+            end_sessions(&mut tx, user).await?;
         }
         tx.commit().await.doing("changing a password")?;
         Ok(user.is_some())
@@ -296,6 +291,11 @@ impl From<UserRow> for User {
             email_verified: row.email_verified,
         }
     }
+}
+
+async fn end_sessions(db: &mut PgConnection, user: Uuid) -> Result<(), StoreError> {
+    sqlx::query!("delete from sessions where user_id = $1", user).execute(db).await.doing("ending sessions")?;
+    Ok(())
 }
 
 fn normal(email: &str) -> String {

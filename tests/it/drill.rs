@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use house::{House, HouseOptions, PolicySecs};
+use house::{House, HouseOptions};
 
 use crate::{
     mortals::{Part, Stage, stage},
@@ -92,17 +92,10 @@ fn mixed(portal: &Path, temporal: &Path) -> PathBuf {
 
 async fn drill(stage: &Stage, older: Older) {
     let third = scale().drill_orders / 3;
-    let policy = PolicySecs {
-        payment_window: 3_600,
-        checkout_poll: 900,
-        subscription_poll: 900,
-        step_patience: 900,
-        ..PolicySecs::default()
-    };
     let name = format!("drill-{}", format!("{older:?}").to_lowercase());
     let database = format!("sqlite://{}", text(&stage.engine.temporal_file()));
-    let options =
-        HouseOptions { policy, wide: true, ..HouseOptions::named(&name) }.with("EZ_TEMPORAL_DATABASE_URL", &database);
+    let options = HouseOptions { policy: storm::policy(), wide: true, ..HouseOptions::named(&name) }
+        .with("EZ_TEMPORAL_DATABASE_URL", &database);
     let house = House::start(stage.engine, options).await.unwrap_or_else(|fault| panic!("{name}: {fault:?}"));
     let mut drill = Drill { stage, house, ordered: 0 };
 

@@ -57,6 +57,17 @@ fn plan(seed: u64, orders: usize) -> Vec<Death> {
     parts.into_iter().zip(moments).map(death).collect()
 }
 
+/// Only what Stripe reports tells of a payment, and nobody is there to help.
+pub(crate) fn policy() -> PolicySecs {
+    PolicySecs {
+        payment_window: 3_600,
+        checkout_poll: 900,
+        subscription_poll: 900,
+        step_patience: 900,
+        ..PolicySecs::default()
+    }
+}
+
 /// How many orders are; `None` while PostgreSQL cannot say.
 pub(crate) async fn delivered(house: &House) -> Option<i64> {
     // Asked while PostgreSQL may just be coming back.
@@ -109,16 +120,8 @@ async fn weather(stage: &Stage, shape: Shape, seed: u64) {
     let orders = scale().storm_orders;
     let plan = plan(seed, orders);
     eprintln!("storm {shape:?} {seed}: {plan:?}; repeat with EZ_STORM_SEED={seed}");
-    let policy = PolicySecs {
-        payment_window: 3_600,
-        // Only what Stripe reports tells of a payment.
-        checkout_poll: 900,
-        subscription_poll: 900,
-        step_patience: 900,
-        ..PolicySecs::default()
-    };
     let name = format!("storm-{}-{seed}", format!("{shape:?}").to_lowercase());
-    let options = HouseOptions { policy, wide: true, ..HouseOptions::named(&name) };
+    let options = HouseOptions { policy: policy(), wide: true, ..HouseOptions::named(&name) };
     let house = House::start(stage.engine, options).await.unwrap_or_else(|fault| panic!("{name}: {fault:?}"));
     let sessions = order(&house, "storm", orders).await;
     let began = Instant::now();

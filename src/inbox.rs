@@ -19,7 +19,10 @@ use domain::{
 };
 use futures::{StreamExt, stream};
 use store::{DueEvent, QueuedLetter, Store, StoreError};
-use temporalio_client::{Client, WorkflowIdReusePolicy, WorkflowSignalOptions, WorkflowStartOptions, errors};
+use temporalio_client::{
+    Client, WorkflowDescribeOptions, WorkflowExecutionStatus, WorkflowIdReusePolicy, WorkflowSignalOptions,
+    WorkflowStartOptions, errors,
+};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 use workflows::{letter::Letter, order::Order, subscription::Subscription};
@@ -274,21 +277,40 @@ impl Inbox {
         Ok(started.len())
     }
 
-    /// Starts the workflow of a letter, and gives its occasion. One that exists already is success.
+    /// Starts the workflow of a letter, and gives its occasion. One that runs already is success.
     async fn begin(&self, queued: &QueuedLetter) -> Result<Option<String>, StoreError> {
         let Some(letter) = letter_of(queued) else {
             self.store.letter_refused(&queued.occasion, &queued.kind, "the letter is about nothing we know").await?;
             return Ok(None);
         };
-        let options = WorkflowStartOptions::new(self.task_queue.clone(), letter.workflow_id())
+        let workflow = letter.workflow_id();
+        let options = WorkflowStartOptions::new(self.task_queue.clone(), workflow.clone())
             .id_reuse_policy(WorkflowIdReusePolicy::RejectDuplicate)
             .task_timeout(WORKFLOW_TASK_LIMIT)
             .search_attributes(found_by("letter", letter.kind.as_str(), None))
             .build();
         match self.temporal.start_workflow(Letter::run, letter, options).await {
-            Ok(_) | Err(errors::WorkflowStartError::AlreadyStarted { .. }) => Ok(Some(queued.occasion.clone())),
+            Ok(_) => Ok(Some(queued.occasion.clone())),
+            Err(errors::WorkflowStartError::AlreadyStarted { .. }) => self.catch_up(queued, &workflow).await,
             Err(fault) => {
                 tracing::warn!(error = %chain(&fault), "a letter could not be started; trying again");
+                Ok(None)
+            }
+        }
+    }
+
+    /// What became of a letter whose workflow Temporal knows: a database that was restored may not have heard of its end.
+    async fn catch_up(&self, queued: &QueuedLetter, workflow: &str) -> Result<Option<String>, StoreError> {
+        let handle = self.temporal.get_workflow_handle::<Letter>(workflow);
+        match handle.describe(WorkflowDescribeOptions::default()).await.map(|described| described.status()) {
+            Ok(WorkflowExecutionStatus::Completed) => self.store.letter_sent(&queued.occasion).await.map(|()| None),
+            Ok(WorkflowExecutionStatus::Failed | WorkflowExecutionStatus::Terminated) => {
+                let why = "its workflow ended without handing it over";
+                self.store.letter_refused(&queued.occasion, &queued.kind, why).await.map(|()| None)
+            }
+            Ok(_) => Ok(Some(queued.occasion.clone())),
+            Err(fault) => {
+                tracing::warn!(error = %chain(&fault), "a letter could not be looked for; trying again");
                 Ok(None)
             }
         }
@@ -332,10 +354,11 @@ fn told(answer: Result<(), errors::WorkflowInteractionError>) -> Told {
 
 fn letter_of(queued: &QueuedLetter) -> Option<LetterInput> {
     let kind: LetterKind = queued.kind.parse().ok()?;
-    let subject = match (queued.user, queued.order, &queued.subscription) {
-        (Some(user), _, _) => LetterSubject::User(user),
-        (_, Some(order), _) => LetterSubject::Order(order),
-        (_, _, Some(subscription)) => LetterSubject::Subscription(subscription.clone()),
+    // Once it was begun, the row also holds the order of its subscription and the user it goes to.
+    let subject = match (&queued.subscription, queued.order, queued.user) {
+        (Some(subscription), _, _) => LetterSubject::Subscription(subscription.clone()),
+        (None, Some(order), _) => LetterSubject::Order(order),
+        (None, None, Some(user)) => LetterSubject::User(user),
         (None, None, None) => return None,
     };
     let occasion = queued.occasion.clone();

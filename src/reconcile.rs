@@ -6,7 +6,8 @@
 //! 2. Every order that is not at its end begins again at its first step: each step finds what is there.
 //! 3. Every living subscription without a workflow gets one; its first act is a look at Stripe.
 //! 4. Every payment event of the gap is due again.
-//! 5. Stripe's list of events is gone through for what no webhook told, and everything that lives is compared with Stripe.
+//! 5. Letters that were begun and that nobody is known to have begin again, unless Temporal knows what became of them.
+//! 6. Stripe's list of events is gone through for what no webhook told, and everything that lives is compared with Stripe.
 use std::{
     collections::BTreeMap,
     io::{self, Write},
@@ -22,7 +23,10 @@ use activities::{
     round::RoundDesk,
 };
 use anyhow::Context;
-use contract::{order::OrderInput, order::wire, subscription::SubscriptionInput};
+use contract::{
+    order::{OrderInput, PaymentReported, wire},
+    subscription::SubscriptionInput,
+};
 use domain::{
     billing::{Phase, Standing},
     ids::{AccountId, OrderId},
@@ -32,7 +36,7 @@ use futures::TryStreamExt;
 use store::{LivingSubscription, NewOrder, Reserved, Store, StoreError, StoredOrder};
 use temporalio_client::{
     Client, UntypedWorkflow, WorkflowFetchHistoryOptions, WorkflowIdConflictPolicy, WorkflowIdReusePolicy,
-    WorkflowListOptions, WorkflowStartOptions, errors::WorkflowStartError,
+    WorkflowListOptions, WorkflowSignalOptions, WorkflowStartOptions, errors::WorkflowStartError,
 };
 use temporalio_common::protos::temporal::api::{common::v1::Payloads, history::v1::history_event::Attributes};
 use time::OffsetDateTime;
@@ -51,6 +55,7 @@ struct Tally {
     orders: usize,
     subscriptions: usize,
     events: u64,
+    letters: u64,
     for_staff: usize,
 }
 
@@ -73,12 +78,14 @@ pub(crate) async fn run(config: &Config, hours: u64) -> anyhow::Result<()> {
         tally.subscriptions += usize::from(gap.revive(subscription).await?);
     }
     tally.events = gap.store.redrive_payment_events(gap.since).await?;
+    tally.letters = gap.store.requeue_letters().await?;
     let (missed, differ) = go_rounds(&gap).await?;
     let mut told = io::stdout();
     writeln!(told, "accounts written down again: {}", tally.accounts)?;
     writeln!(told, "orders written down again: {}", tally.written_down)?;
     writeln!(told, "orders begun again: {}; subscriptions given a workflow: {}", tally.orders, tally.subscriptions)?;
     writeln!(told, "payment events due again: {}; payments left for staff: {}", tally.events, tally.for_staff)?;
+    writeln!(told, "letters looked after: {}", tally.letters)?;
     writeln!(told, "events no webhook told: {missed}; differences being looked at: {differ}")?;
     Ok(())
 }
@@ -236,7 +243,8 @@ impl Gap<'_> {
         Ok(true)
     }
 
-    /// Starts an order's workflow from its beginning, in place of one that runs.
+    /// Starts an order's workflow from its beginning, in place of one that runs, and has it look at its payment: the
+    /// event that told of it may have been handled long ago.
     async fn begin_again(&self, stored: StoredOrder) -> anyhow::Result<()> {
         let stage = if stored.status == OrderStatus::Provisioning { "provisioning" } else { "reserve" };
         let input = OrderInput {
@@ -257,8 +265,13 @@ impl Gap<'_> {
             .id_reuse_policy(WorkflowIdReusePolicy::AllowDuplicate)
             .id_conflict_policy(WorkflowIdConflictPolicy::TerminateExisting)
             .build();
-        self.temporal.start_workflow(Order::run, input, options).await.context("beginning an order again")?;
-        Ok(())
+        let begun =
+            self.temporal.start_workflow(Order::run, input, options).await.context("beginning an order again")?;
+        let look = PaymentReported { event: "reconcile".to_owned() };
+        begun
+            .signal(Order::payment_reported, look, WorkflowSignalOptions::default())
+            .await
+            .context("having an order look at its payment")
     }
 
     /// Starts a subscription's workflow unless one runs. Says whether it did.

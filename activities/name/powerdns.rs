@@ -4,6 +4,7 @@
 //! records; names must be canonical (lower case, final dot).
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::Arc,
     time::Duration,
 };
 
@@ -13,6 +14,10 @@ use reqwest::{
     redirect,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use tokio::{
+    sync::Semaphore,
+    time::{sleep, timeout},
+};
 use url::Url;
 
 use crate::{
@@ -21,6 +26,10 @@ use crate::{
 };
 
 const CALL_LIMIT: Duration = Duration::from_secs(4);
+/// How long a change waits for the one before it. It does not depend on its turn: it only succeeds sooner with it.
+const TURN_LIMIT: Duration = Duration::from_millis(500);
+/// When a change is asked for again that the server refused because it was busy with another.
+const PAUSES: [Duration; 3] = [Duration::from_millis(20), Duration::from_millis(60), Duration::from_millis(180)];
 const ANSWER_LIMIT_BYTES: usize = 16 << 20;
 const MESSAGE_LIMIT: usize = 200;
 /// How long resolvers may keep a record.
@@ -146,6 +155,7 @@ pub struct PowerDnsApi {
     http: reqwest::Client,
     base: Url,
     zone: String,
+    turns: Arc<Semaphore>,
 }
 
 impl PowerDnsApi {
@@ -161,7 +171,7 @@ impl PowerDnsApi {
             .map_err(|_| PowerDnsError::Settings)?;
         let mut base = url.clone();
         base.set_path(&format!("{}/{SERVER}/", url.path().trim_end_matches('/')));
-        Ok(Self { http, base, zone: super::canonical(zone) })
+        Ok(Self { http, base, zone: super::canonical(zone), turns: Arc::new(Semaphore::new(1)) })
     }
 
     /// Publishes a name forward and backward.
@@ -231,9 +241,23 @@ impl PowerDnsApi {
         Ok(set.is_some_and(|set| matches!(set.records.as_slice(), [only] if same(&only.content, &entry.content))))
     }
 
+    /// Changes one set. A name server over `SQLite` answers 500 to two changes that begin together: ours come one after the
+    /// other, and one that meets somebody else's is asked for again at once.
     async fn change(&self, zone: &Zone, change: Change) -> Result<(), PowerDnsError> {
+        let changes = Changes { rrsets: vec![change] };
+        let _turn = timeout(TURN_LIMIT, self.turns.acquire()).await;
+        for pause in PAUSES {
+            match self.try_change(zone, &changes).await {
+                Err(PowerDnsError::Refused { status: 500, .. }) => sleep(pause).await,
+                done => return done,
+            }
+        }
+        self.try_change(zone, &changes).await
+    }
+
+    async fn try_change(&self, zone: &Zone, changes: &Changes) -> Result<(), PowerDnsError> {
         let request = self.request(Method::PATCH, &format!("zones/{}", zone.id));
-        let (status, text) = self.send(Kind::Write, request.json(&Changes { rrsets: vec![change] })).await?;
+        let (status, text) = self.send(Kind::Write, request.json(changes)).await?;
         // Any other success is not the name server's: a page of something before it, say.
         if (status, text.is_empty()) == (StatusCode::NO_CONTENT, true) {
             return Ok(());

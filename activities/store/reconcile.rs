@@ -66,6 +66,16 @@ impl Store {
         Ok(due.rows_affected())
     }
 
+    /// Puts every letter back into the queue that a workflow was begun for and that nobody is known to have, and says how
+    /// many. One whose workflow runs is not begun again.
+    pub async fn requeue_letters(&self) -> Result<u64, StoreError> {
+        let queued = sqlx::query!("update letters set state = 'queued' where state = 'started'")
+            .execute(&self.pool)
+            .await
+            .doing("queueing letters again")?;
+        Ok(queued.rows_affected())
+    }
+
     /// Whether an order is in the table.
     pub async fn order_status(&self, order: OrderId) -> Result<Option<OrderStatus>, StoreError> {
         sqlx::query_scalar!("select status from orders where id = $1", order.0)

@@ -38,6 +38,13 @@ async fn forget(house: &House, workflow: &str) {
     until("Temporal has forgotten the workflow", SOON, || async { (known().await == 0).then_some(()) }).await;
 }
 
+async fn everything_is_sent(house: &House) {
+    until("no letter is under way", SOON, || async {
+        (count(house.db(), "select count(*) from letters where state <> 'sent'").await == 0).then_some(())
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn orders_a_restored_database_does_not_know_are_found_and_keep_their_machines() {
     let house = open("restore").await;
@@ -84,5 +91,42 @@ async fn orders_a_restored_database_does_not_know_are_found_and_keep_their_machi
     assert_eq!(count(house.db(), "select count(*) from attention").await, 0, "somebody had to help");
     let told = house.run_ez(&["reconcile"], "").await.expect("reconciled once more");
     assert!(told.contains("orders written down again: 0"), "{told}");
+    house.stop().await.expect("a clean end");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_that_begins_again_looks_at_its_payment_although_every_event_about_it_is_gone() {
+    let house = open("begins-again").await;
+    let customer = Customer::signed_in(&house).await.expect("a customer");
+    buy(&customer, "paid-long-ago").await;
+    until("the receipt is written", SOON, || async {
+        (count(house.db(), "select count(*) from letters where kind = 'payment_received'").await == 1).then_some(())
+    })
+    .await;
+    everything_is_sent(&house).await;
+    let before = vendors(&house).await;
+    house.stop_web().await.expect("stopped");
+    house.stop_worker().await.expect("stopped");
+    // What a database from between the payment and the delivery says.
+    let older = [
+        "update orders set status = 'provisioning'",
+        "update services set status = 'provisioning'",
+        "delete from payment_events",
+        "update letters set state = 'started', sent_at = null",
+    ];
+    for older in older {
+        sqlx::query(older).execute(house.db()).await.expect("an older database");
+    }
+    let told = house.run_ez(&["reconcile"], "").await.expect("reconciled");
+    assert!(told.contains("orders begun again: 1"), "{told}");
+    house.start_worker().await.expect("a worker");
+    house.start_web().await.expect("the web");
+    until("the order is delivered again", SOON, || async { (count(house.db(), DELIVERED).await == 1).then_some(()) })
+        .await;
+    everything_is_sent(&house).await;
+    let after = vendors(&house).await;
+    assert_eq!(after.letters.len(), before.letters.len(), "letters");
+    assert_eq!(after.machines.keys().collect::<Vec<_>>(), before.machines.keys().collect::<Vec<_>>(), "machines");
+    assert_eq!(after.money["charges"].len(), 1, "charges");
     house.stop().await.expect("a clean end");
 }

@@ -5,15 +5,20 @@ use std::sync::Arc;
 use contract::{
     attention::Verdict,
     ledger::{
-        AttentionRaised, AttentionSettled, AttentionSubject, ClosedOrder, PaidOrder, Reserved, ServiceChange,
-        ServiceRef, StepProgress, SubscriptionMirror, defs,
+        AttentionRaised, AttentionSettled, AttentionSubject, ClosedOrder, InstructionNote, PaidOrder, Reserved,
+        ServiceChange, ServiceRef, StepProgress, SubscriptionMirror, defs,
     },
     letter::{LetterInput, LetterSubject},
     machine::MachineRef,
     order::OrderInput,
 };
-use domain::ids::{OrderId, ServiceId, SubscriptionId};
-use store::{AttentionVerdict, NewAttention, NewOrder, QueuedLetter, SettledAttention, Store, StoreError};
+use domain::{
+    ids::{OrderId, ServiceId, SubscriptionId},
+    instruction::InstructionState,
+};
+use store::{
+    AttentionVerdict, InstructionEnd, NewAttention, NewOrder, QueuedLetter, SettledAttention, Store, StoreError,
+};
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
@@ -177,6 +182,24 @@ impl LedgerDesk {
         change: ServiceChange,
     ) -> Result<(), ActivityError> {
         Ok(self.store.change_service(change.service, change.status).await.map_err(failed)?)
+    }
+
+    /// Writes an instruction down, or what became of it.
+    ///
+    /// *Idempotence*: one row for each instruction; what is done or refused stays so.
+    #[activity(definition = defs::NoteInstruction)]
+    pub async fn note_instruction(
+        self: Arc<Self>,
+        _ctx: ActivityContext,
+        note: InstructionNote,
+    ) -> Result<InstructionState, ActivityError> {
+        let outcome = note.outcome.map(|outcome| InstructionEnd {
+            state: outcome.state,
+            words: outcome.words,
+            object: outcome.object,
+        });
+        let noted = self.store.note_instruction(&note.subscription, &note.instruction, outcome.as_ref()).await;
+        Ok(noted.map_err(failed)?)
     }
 }
 

@@ -2,7 +2,7 @@
 #![expect(missing_docs, reason = "the constants that the macro makes of each activity cannot carry a docstring")]
 use std::{sync::Arc, time::Duration};
 
-use contract::payment::{CheckoutRef, CheckoutState, RefundInput, defs};
+use contract::payment::{CarriedOut, CheckoutRef, CheckoutState, Errand, RefundInput, defs};
 use domain::{
     billing::SubscriptionView,
     ids::{OrderId, SubscriptionId},
@@ -108,6 +108,16 @@ impl PaymentDesk {
     pub async fn refund(self: Arc<Self>, ctx: ActivityContext, given_up: RefundInput) -> Result<(), ActivityError> {
         let step = Box::pin(self.stripe.refund_order(given_up.order, &given_up.subscription, attempt(&ctx)));
         Ok(heard(&ctx, "refunding a payment", step).await?)
+    }
+
+    /// Carries out what a person told a subscription to do.
+    ///
+    /// *Idempotence*: what it makes at Stripe names the instruction and is looked for first; what it changes there is
+    /// compared first.
+    #[activity(definition = defs::CarryOut)]
+    pub async fn carry_out(self: Arc<Self>, ctx: ActivityContext, errand: Errand) -> Result<CarriedOut, ActivityError> {
+        let step = Box::pin(self.stripe.carry_out(&errand, attempt(&ctx)));
+        Ok(heard(&ctx, "carrying out what was asked for", step).await?)
     }
 }
 

@@ -295,6 +295,7 @@ impl Gap<'_> {
             policy: self.config.policy.subscription.clone(),
             standing,
             attention_raised: 0,
+            told: vec![],
         };
         match self.temporal.start_workflow(Subscription::run, input, options).await {
             Ok(_) => Ok(true),

@@ -6,9 +6,10 @@
 //! | `home` `pricing` | what is sold |
 //! | `accounts` | sign up, log in, log out, verify an address |
 //! | `checkout` `billing` | order, pay, manage the payment |
-//! | `dashboard` `orders` `services` | what a customer has |
+//! | `dashboard` `orders` `services` `ending` | what a customer has, and how it ends |
 //! | `webhook` | what Stripe reports |
-//! | `staff` | what waits for a person |
+//! | `coming` | what happens next, for staff |
+//! | `staff` `subscription` | what waits for a person; every cent of one subscription, and what staff tell it |
 //! | `health` | whether this process is well |
 
 use std::sync::Arc;
@@ -26,8 +27,10 @@ mod accounts;
 mod assets;
 mod billing;
 mod checkout;
+mod coming;
 mod csrf;
 mod dashboard;
+mod ending;
 pub(crate) mod engine;
 mod fields;
 mod headers;
@@ -45,6 +48,8 @@ mod shell;
 mod showcase;
 mod ssh_key;
 mod staff;
+mod subscription;
+mod tell;
 mod visitor;
 mod webhook;
 mod words;
@@ -129,8 +134,13 @@ pub(crate) fn routes(portal: Arc<Portal>) -> Router {
         .route("/dashboard/orders/{id}/", get(orders::look))
         .route("/dashboard/orders/{id}/events", get(orders::events))
         .route("/dashboard/vps/{id}/", get(services::look))
+        .route("/dashboard/vps/{id}/cancel/", get(ending::look))
+        .route("/dashboard/vps/{id}/cancel/{what}/", post(ending::tell))
         .route("/dashboard/vps/{id}/password/", post(services::show_password))
         .route("/staff/", get(staff::overview))
+        .route("/staff/coming/", get(coming::look))
+        .route("/staff/subscriptions/{id}/", get(subscription::look))
+        .route("/staff/subscriptions/{id}/{what}/", post(subscription::tell))
         .route("/staff/attention/{workflow_id}/", post(staff::decide))
         .layer(shell::sessions(&portal));
     let machines = Router::new()

@@ -118,7 +118,8 @@ impl Desk {
         }
         match &decision.verdict {
             Verdict::Retry => None,
-            Verdict::Abandon if self.may_abandon => None,
+            // An instruction is a wish, and can be left undone.
+            Verdict::Abandon if self.may_abandon || waiting.step == Step::CarryOut => None,
             Verdict::Abandon => Some("This cannot be given up any more; retry it, or do it by hand and skip it."),
             Verdict::Skip { result } => missing_result(waiting.step, result.as_deref().unwrap_or("").trim()),
         }
@@ -262,7 +263,7 @@ where
     }
 }
 
-async fn write<W, A>(
+pub(crate) async fn write<W, A>(
     ctx: &WorkflowContext<W>,
     activity: &A,
     input: A::Input,

@@ -6,6 +6,7 @@
 //! | `provision` | clone → configure → resize → protect → start → answer → name |
 //! | [`subscription`] | look at Stripe → the one next act → wait; for years |
 //! | `renew` `suspend` `expire` | the acts of a subscription, one group each |
+//! | `instructions` | what people told a subscription to do, one after the other, before its next look |
 //! | `undo` | promises to take a step back, kept in reverse |
 //! | [`attention`] | a step out of patience waits here until staff retry, skip or abandon |
 //! | [`round`] | goes through Stripe's events, or compares what lives with Stripe, once for each time a schedule says so |
@@ -18,6 +19,7 @@
 
 pub mod attention;
 mod expire;
+mod instructions;
 pub mod letter;
 mod notify;
 pub mod order;

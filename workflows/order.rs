@@ -229,6 +229,7 @@ impl Order {
             policy: input.policy.subscription.clone(),
             standing: Standing::default(),
             attention_raised: 0,
+            told: Vec::new(),
         };
         let _ = ctx.start_child_workflow(Subscription::run, life, options).await;
     }

@@ -14,6 +14,15 @@ pub(crate) async fn receipt(
     write(ctx, LetterKind::PaymentReceived, id, invoice).await
 }
 
+/// Asks the customer to confirm a payment with their bank, once for each invoice.
+pub(crate) async fn ask_to_confirm(
+    ctx: &WorkflowContext<Subscription>,
+    id: &SubscriptionId,
+    invoice: &str,
+) -> Result<bool, Halt> {
+    write(ctx, LetterKind::PaymentConfirmation, id, invoice).await
+}
+
 /// Mails a reminder, once for each invoice and number.
 pub(crate) async fn remind(
     ctx: &WorkflowContext<Subscription>,

@@ -5,10 +5,11 @@
 //! the next look.
 use contract::{
     attention::{Decision, Waiting},
-    ledger::{AttentionSubject, Ledger, ServiceRef, SubscriptionMirror},
+    ledger::{AttentionSubject, InstructionNote, Ledger, ServiceRef, SubscriptionMirror},
     payment::Payment,
-    subscription::{StripeChanged, SubscriptionInput},
+    subscription::{Outlook, StripeChanged, SubscriptionInput},
 };
+use domain::instruction::{Instruction, WAITING_MAX};
 use domain::{
     UnixSecs,
     billing::{Act, Next, Phase, Standing, SubscriptionStatus, SubscriptionView, decide},
@@ -21,8 +22,8 @@ use temporalio_workflow::{
 };
 
 use crate::{
-    attention::{Attended, Desk, Halt, Outcome, attempt_at_once, record},
-    expire, renew, search, suspend,
+    attention::{Attended, Desk, Halt, Outcome, attempt_at_once, record, write},
+    expire, instructions, renew, search, suspend,
     wait::{now, wait},
 };
 
@@ -37,12 +38,41 @@ pub struct Subscription {
     life: SubscriptionInput,
     desk: Desk,
     heard: u64,
+    seen: Option<SubscriptionView>,
 }
 
 impl Subscription {
     /// Where the subscription stands.
     pub(crate) fn standing_ref(&self) -> &Standing {
         &self.life.standing
+    }
+}
+
+/// What people told it to do.
+impl Subscription {
+    /// Which subscription it is.
+    pub(crate) fn id(&self) -> SubscriptionId {
+        self.life.subscription.clone()
+    }
+
+    /// What is to be done next.
+    pub(crate) fn told_first(&self) -> Option<Instruction> {
+        self.life.told.first().cloned()
+    }
+
+    /// Takes an instruction off the list.
+    pub(crate) fn told_over(&mut self, instruction: &Instruction) {
+        self.life.told.retain(|told| told.id != instruction.id);
+    }
+
+    /// Until when staff hold what takes something away.
+    pub(crate) fn hold_until(&mut self, until: Option<UnixSecs>) {
+        self.life.standing.hold_until = until;
+    }
+
+    /// Notes that a machine stopped at the end runs again.
+    pub(crate) fn restored(&mut self, now: UnixSecs) {
+        self.life.standing = self.life.standing.clone().after(&Act::Resume, now);
     }
 }
 
@@ -86,7 +116,7 @@ impl Subscription {
     fn new(_ctx: &WorkflowContextView, life: SubscriptionInput) -> Self {
         let subject = AttentionSubject::Subscription(life.subscription.clone());
         let desk = Desk::new(subject, life.policy.step_patience_secs, false).after(life.attention_raised);
-        Self { life, desk, heard: 0 }
+        Self { life, desk, heard: 0, seen: None }
     }
 
     /// Ends when the subscription's services are gone.
@@ -95,8 +125,14 @@ impl Subscription {
         loop {
             // Counted before the look: a signal that lands during it leads to another look.
             let heard = ctx.state(|s| s.heard);
+            instructions::carry_out(ctx).await?;
             match Self::look(ctx).await? {
-                Look::Over => return Ok(()),
+                Look::Over => {
+                    instructions::refuse(ctx, "The subscription is over.").await?;
+                    let handlers = ctx.clone();
+                    ctx.wait_condition(move |_| handlers.all_handlers_finished()).await?;
+                    return Ok(());
+                }
                 Look::Again => {}
                 Look::Settled(until) => {
                     if ctx.history_length() >= HISTORY_LIMIT_EVENTS || ctx.continue_as_new_suggested() {
@@ -132,6 +168,13 @@ impl Subscription {
         self.life.standing.clone()
     }
 
+    /// What the next thing to do is decided by.
+    #[query(name = "outlook")]
+    pub fn outlook(&self, _ctx: &WorkflowContextView) -> Outlook {
+        let (standing, policy) = (self.life.standing.clone(), self.life.policy.clone());
+        Outlook { standing, policy, seen: self.seen.clone() }
+    }
+
     /// Refuses a decision that does not fit what waits.
     #[update_validator(decide)]
     fn check_decision(&self, _ctx: &WorkflowContextView, decision: &Decision) -> Result<(), Refusal> {
@@ -150,6 +193,33 @@ impl Subscription {
         self.desk.take(decision);
     }
 
+    /// Refuses what can never be done.
+    #[update_validator(instruct)]
+    fn check_instruction(&self, _ctx: &WorkflowContextView, instruction: &Instruction) -> Result<(), Refusal> {
+        if self.life.standing.phase == Phase::Expired {
+            return Err("This subscription is over.".into());
+        }
+        if self.life.told.len() >= WAITING_MAX {
+            return Err("Too much waits to be done here already; try again later.".into());
+        }
+        instruction.fault(None).map_or(Ok(()), |why| Err(why.into()))
+    }
+
+    /// Takes what a person wants done. Answers when it is written down; what became of it stands in its row.
+    #[update(name = "instruct")]
+    pub async fn instruct(ctx: &mut WorkflowContext<Self>, instruction: Instruction) -> Result<(), Refusal> {
+        let note = ctx.state_mut(|s| {
+            if s.life.told.iter().all(|told| told.id != instruction.id) {
+                s.life.told.push(instruction.clone());
+            }
+            InstructionNote { subscription: s.id(), instruction, outcome: None }
+        });
+        // On the page before the answer is. Refused or lost, it is written down once more when it is carried out.
+        let _ = write(ctx, &Ledger::note_instruction, note).await;
+        ctx.state_mut(|s| s.heard += 1);
+        Ok(())
+    }
+
     /// Reads the subscription and does what is due.
     async fn look(ctx: &WorkflowContext<Self>) -> Result<Look, Halt> {
         let id = ctx.state(|s| s.life.subscription.clone());
@@ -158,6 +228,7 @@ impl Subscription {
         let mut fresh = true;
         let mut mirrored = None;
         loop {
+            ctx.state_mut(|s| s.seen = Some(view.clone()));
             let (standing, policy) = ctx.state(|s| (s.life.standing.clone(), s.life.policy.clone()));
             let act = match decide(&standing, &view, &policy, now(ctx)) {
                 Next::Over => return Ok(Look::Over),
@@ -168,7 +239,9 @@ impl Subscription {
                 Next::Do(Act::Retain) if Self::nothing_left(ctx, &view).await? => Act::Expire,
                 Next::Do(act) => act,
             };
-            if !fresh && stops_something(&act) {
+            // What a person told meanwhile comes first: it may be a hold.
+            let told = ctx.state(|s| !s.life.told.is_empty());
+            if act.takes_away() && (told || !fresh) {
                 return Ok(Look::Again);
             }
             match Self::perform(ctx, &act, &view).await? {
@@ -200,6 +273,7 @@ impl Subscription {
         let done = match act {
             Act::NoteOverdue { .. } | Act::NotePaid => true,
             Act::Receipt { invoice } => renew::receipt(ctx, &id, invoice).await?,
+            Act::AskToConfirm { invoice } => renew::ask_to_confirm(ctx, &id, invoice).await?,
             Act::Remind { invoice, number } => renew::remind(ctx, &id, invoice, *number).await?,
             Act::WarnOfEnd { period_end } => renew::warn_of_end(ctx, &id, *period_end).await?,
             Act::Suspend { invoice } => suspend::suspend(ctx, &id, invoice).await?,
@@ -231,11 +305,6 @@ impl Subscription {
         *mirrored = Some(mirror);
         Ok(())
     }
-}
-
-/// Whether an act takes something away from the customer, and so may only follow a look at Stripe made just now.
-fn stops_something(act: &Act) -> bool {
-    matches!(act, Act::Suspend { .. } | Act::Retain | Act::EndSubscription | Act::Expire)
 }
 
 /// The services a subscription pays for.

@@ -51,18 +51,29 @@ pub(crate) async fn building(ctx: &WorkflowContext<Subscription>) -> Result<bool
     Ok(false)
 }
 
-/// Starts every stopped machine of the subscription again.
+/// Starts every stopped machine of the subscription again, because it was paid.
 pub(crate) async fn resume(ctx: &WorkflowContext<Subscription>, id: &SubscriptionId) -> Result<bool, Halt> {
     let stopped_at: UnixSecs =
         ctx.state(|s| s.standing_ref().suspended_at.or(s.standing_ref().retained_at)).unwrap_or_default();
+    start_again(ctx, id, LetterKind::ServiceResumed, &stopped_at.to_string()).await?;
+    Ok(true)
+}
+
+/// Starts every stopped machine of the subscription again, and says so.
+pub(crate) async fn start_again(
+    ctx: &WorkflowContext<Subscription>,
+    id: &SubscriptionId,
+    kind: LetterKind,
+    fact: &str,
+) -> Result<(), Halt> {
     for service in services(ctx, id).await? {
         if matches!(service.status, ServiceStatus::Suspended | ServiceStatus::Retained) {
             attempt(ctx, Step::Resume, Machine::resume, service.machine.clone(), patience::task).await?;
             change(ctx, &service, ServiceStatus::Running).await?;
-            write(ctx, LetterKind::ServiceResumed, id, &service, &stopped_at.to_string()).await?;
+            write(ctx, kind, id, &service, fact).await?;
         }
     }
-    Ok(true)
+    Ok(())
 }
 
 /// Notes a change in the life of a service.

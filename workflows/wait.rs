@@ -11,8 +11,12 @@ use crate::attention::{Attended, Halt};
 
 /// The time of the current workflow task. It is the same at every replay.
 pub(crate) fn now<W>(ctx: &WorkflowContext<W>) -> UnixSecs {
-    ctx.workflow_time()
-        .and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok())
+    seconds(ctx.workflow_time())
+}
+
+/// A time as whole seconds.
+pub(crate) fn seconds(at: Option<SystemTime>) -> UnixSecs {
+    at.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok())
         .and_then(|since| UnixSecs::try_from(since.as_secs()).ok())
         .unwrap_or_default()
 }

@@ -106,7 +106,7 @@ impl MailDesk {
                 told.day = of_subscription(|subscription| subscription.destroy_at);
                 told.link = server;
             }
-            LetterKind::PaymentReminder | LetterKind::ServiceSuspended => {
+            LetterKind::PaymentConfirmation | LetterKind::PaymentReminder | LetterKind::ServiceSuspended => {
                 let page = subscription.as_ref().and_then(|subscription| subscription.open_invoice_url.clone());
                 told.link = page.unwrap_or_else(|| self.link("/billing/portal/"));
             }

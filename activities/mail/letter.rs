@@ -80,9 +80,11 @@ letters! {
     AccountExists: "letter/account_exists/subject.txt", "letter/account_exists/body.txt", "letter/account_exists/body.html";
     ServiceDelivered: "letter/service_delivered/subject.txt", "letter/service_delivered/body.txt", "letter/service_delivered/body.html";
     PaymentReceived: "letter/payment_received/subject.txt", "letter/payment_received/body.txt", "letter/payment_received/body.html";
+    PaymentConfirmation: "letter/payment_confirmation/subject.txt", "letter/payment_confirmation/body.txt", "letter/payment_confirmation/body.html";
     PaymentReminder: "letter/payment_reminder/subject.txt", "letter/payment_reminder/body.txt", "letter/payment_reminder/body.html";
     ServiceSuspended: "letter/service_suspended/subject.txt", "letter/service_suspended/body.txt", "letter/service_suspended/body.html";
     ServiceResumed: "letter/service_resumed/subject.txt", "letter/service_resumed/body.txt", "letter/service_resumed/body.html";
+    ServiceRestored: "letter/service_restored/subject.txt", "letter/service_restored/body.txt", "letter/service_restored/body.html";
     SubscriptionEnding: "letter/subscription_ending/subject.txt", "letter/subscription_ending/body.txt", "letter/subscription_ending/body.html";
     ServiceRetained: "letter/service_retained/subject.txt", "letter/service_retained/body.txt", "letter/service_retained/body.html";
     DestructionWarning: "letter/destruction_warning/subject.txt", "letter/destruction_warning/body.txt", "letter/destruction_warning/body.html";

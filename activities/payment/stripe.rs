@@ -18,6 +18,7 @@ pub mod checkout;
 pub mod customer;
 pub mod events;
 pub mod found;
+mod instruction;
 mod invoice;
 pub mod living;
 pub mod mirror;

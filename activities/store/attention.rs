@@ -300,7 +300,7 @@ async fn order_of(db: &mut PgConnection, id: AttentionId) -> Result<Option<Order
 }
 
 /// The name of a staff user, or what was given instead of one.
-async fn name_of(db: &mut PgConnection, by: &str) -> Result<String, StoreError> {
+pub(crate) async fn name_of(db: &mut PgConnection, by: &str) -> Result<String, StoreError> {
     let Ok(id) = Uuid::parse_str(by) else { return Ok(by.to_owned()) };
     let name = sqlx::query_scalar!("select name from users where id = $1", id)
         .fetch_optional(db)

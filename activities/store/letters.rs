@@ -228,6 +228,8 @@ fn line(kind: &str) -> Option<&'static str> {
         "service_delivered" => "We wrote to you: your server is ready.",
         "payment_received" => "We wrote to you: your payment arrived.",
         "payment_reminder" => "We wrote to you: a payment is missing.",
+        "payment_confirmation" => "We wrote to you: your bank wants a payment confirmed.",
+        "service_restored" => "We wrote to you: your server was started again.",
         "service_suspended" => "We wrote to you: your server is suspended.",
         "service_resumed" => "We wrote to you: your server runs again.",
         "subscription_ending" => "We wrote to you: your subscription will end.",

@@ -20,6 +20,7 @@ pub mod catalogue;
 pub mod credentials;
 mod fault;
 pub mod inbox;
+pub mod instructions;
 pub mod letters;
 pub mod mirror;
 pub mod operations;
@@ -39,6 +40,7 @@ pub use attention::{AttentionLine, AttentionVerdict, NewAttention, SettledAttent
 pub use catalogue::{Image, NewAddress, NewImage, NewNode, NewPlan, NewPrice, Plan, Price};
 pub use fault::StoreError;
 pub use inbox::DueEvent;
+pub use instructions::{InstructionEnd, InstructionLine};
 pub use letters::{LetterState, NewLetter, QueuedLetter};
 pub use mirror::{
     CustomerMirror, CustomerRow, Difference, DifferenceKind, DisputeRow, DueLook, FoundSubscription,
@@ -47,8 +49,9 @@ pub use mirror::{
 pub use operations::{Gauges, Pool, PoolUse, WaitingSteps, WebhookHealth};
 pub use orders::{Lease, OrderBrief, OrderPlace};
 pub use pages::{
-    Dashboard, EntitlementLine, InvoiceLine, NextCharge, OrderCard, OrderPage, RefusedLetter, ServiceCard, ServicePage,
-    StaffEvent, StaffOrder, StaffOverview, StaffSubscription, StepLine, TimelineLine,
+    Dashboard, EntitlementLine, InvoiceLine, InvoiceStory, MovingSubscription, NextCharge, OrderCard, OrderPage,
+    PaidService, RefusedLetter, ReportLine, ServiceCard, ServicePage, StaffEvent, StaffOrder, StaffOverview,
+    StaffSubscription, StepLine, SubscriptionPage, TimelineLine,
 };
 pub use payment_events::{EventGatherer, NewPaymentEvent, PaymentEventListener, PutEvent};
 pub use reconcile::{LivingSubscription, StoredOrder};

@@ -1,5 +1,5 @@
 //! What the pages show, each read with as few questions as it takes.
-use crate::{AttentionLine, Lease};
+use crate::{AttentionLine, InstructionLine, Lease};
 use domain::{
     billing::{Phase, SubscriptionStatus},
     ids::{OrderId, ServiceId, SubscriptionId},
@@ -16,6 +16,9 @@ mod history;
 mod order;
 mod service;
 mod staff;
+mod subscription;
+
+pub use subscription::{InvoiceStory, MovingSubscription, PaidService, ReportLine, SubscriptionPage};
 
 /// What an account has, owes and may still order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -234,6 +237,8 @@ pub struct ServicePage {
     pub timeline: Vec<TimelineLine>,
     /// Whether a generated password waits to be shown once.
     pub password_waiting: bool,
+    /// The newest wish about its end.
+    pub asked: Option<InstructionLine>,
 }
 
 /// One invoice.

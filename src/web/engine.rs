@@ -6,16 +6,18 @@ use contract::{
     WORKFLOW_TASK_LIMIT,
     attention::Decision,
     order::{CheckoutReply, OrderInput, OrderOutcome, wire},
+    subscription::{self, Outlook},
 };
+use domain::{ids::SubscriptionId, instruction::Instruction};
 use temporalio_client::{
     Client, ConnectionOptions, Url, WorkflowExecuteUpdateOptions, WorkflowIdConflictPolicy, WorkflowIdReusePolicy,
-    WorkflowUpdateWithStartOptions,
+    WorkflowQueryOptions, WorkflowUpdateWithStartOptions,
     errors::{WorkflowStartError, WorkflowUpdateError, WorkflowUpdateWithStartError},
     tonic::{Code, Request, Status},
 };
 use temporalio_common::{
-    HasWorkflowDefinition, UntypedWorkflow, UpdateDefinition, WorkflowDefinition, data_converters::RawValue,
-    protos::temporal::api::workflowservice::v1::GetSystemInfoRequest,
+    HasWorkflowDefinition, QueryDefinition, UntypedWorkflow, UpdateDefinition, WorkflowDefinition,
+    data_converters::RawValue, protos::temporal::api::workflowservice::v1::GetSystemInfoRequest,
 };
 use tokio::sync::Mutex;
 use tracing::Instrument;
@@ -96,6 +98,30 @@ impl UpdateDefinition for Decide {
 
     fn name(&self) -> &str {
         DECIDE
+    }
+}
+
+struct Instruct;
+
+impl UpdateDefinition for Instruct {
+    type Workflow = UntypedWorkflow;
+    type Input = Instruction;
+    type Output = RawValue;
+
+    fn name(&self) -> &str {
+        subscription::wire::INSTRUCT
+    }
+}
+
+struct AskOutlook;
+
+impl QueryDefinition for AskOutlook {
+    type Workflow = UntypedWorkflow;
+    type Input = ();
+    type Output = Outlook;
+
+    fn name(&self) -> &str {
+        subscription::wire::OUTLOOK
     }
 }
 
@@ -195,6 +221,39 @@ impl Engine {
             handle.execute_update(Decide, decision, options).await.map(drop).map_err(update_refusal)
         })
         .await
+    }
+
+    /// Tells a subscription to do something; it answers when that is written down.
+    ///
+    /// *Idempotence*: the same instruction again is the same one.
+    pub(crate) async fn instruct(
+        &self,
+        subscription: &SubscriptionId,
+        instruction: Instruction,
+    ) -> Result<(), EngineRefusal> {
+        let client = self.client().await?;
+        let handle = client.get_workflow_handle::<UntypedWorkflow>(subscription.workflow_id());
+        self.within("handing over an instruction", PATIENCE, async {
+            let options = WorkflowExecuteUpdateOptions::builder().update_id(instruction.id.to_string()).build();
+            handle.execute_update(Instruct, instruction, options).await.map(drop).map_err(update_refusal)
+        })
+        .await
+    }
+}
+
+impl Engine {
+    /// What the next thing a subscription does is decided by. Reads only.
+    pub(crate) async fn outlook(
+        &self,
+        subscription: &SubscriptionId,
+        patience: Duration,
+    ) -> Result<Outlook, EngineRefusal> {
+        let client = self.client().await?;
+        let handle = client.get_workflow_handle::<UntypedWorkflow>(subscription.workflow_id());
+        let asked = handle.query(AskOutlook, (), WorkflowQueryOptions::default());
+        // One workflow that does not answer says nothing about the connection.
+        let answer = tokio::time::timeout(patience, asked).await.map_err(|late| away("asking for an outlook", late))?;
+        answer.map_err(|fault| away("asking for an outlook", fault))
     }
 }
 

@@ -118,7 +118,8 @@ impl Overview<'_> {
     }
 }
 
-fn workflow_address(settings: &WebSettings, id: &str) -> String {
+/// Where an operator sees a workflow.
+pub(super) fn workflow_address(settings: &WebSettings, id: &str) -> String {
     let id: String = url::form_urlencoded::byte_serialize(id.as_bytes()).collect();
     format!("{}/namespaces/{}/workflows/{id}", settings.temporal_ui_url, settings.temporal_namespace)
 }

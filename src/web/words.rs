@@ -3,6 +3,8 @@
 use askama::Template;
 use domain::{
     billing::Phase,
+    instruction::{AskKind, InstructionState},
+    money::Money,
     order::{OrderStatus, StepState},
     plan::Term,
     service::ServiceStatus,
@@ -74,6 +76,30 @@ pub(crate) fn step(state: &StepState) -> Badge {
     }
 }
 
+/// What a person told a subscription to do.
+pub(crate) fn asked(kind: &AskKind) -> &'static str {
+    match kind {
+        AskKind::Hold => "Hold",
+        AskKind::Release => "Take the hold away",
+        AskKind::Restore => "Start it again",
+        AskKind::Refund => "Refund",
+        AskKind::Credit => "Credit",
+        AskKind::Extend => "Extend the period",
+        AskKind::CancelAtEnd => "Cancel at the end",
+        AskKind::GoOn => "Take the cancellation back",
+        AskKind::CancelNow => "Cancel now",
+    }
+}
+
+/// How far that is.
+pub(crate) fn told(state: &InstructionState) -> Badge {
+    match state {
+        InstructionState::Accepted => badge("Being done", "busy"),
+        InstructionState::Done => badge("Done", "good"),
+        InstructionState::Refused => badge("Not possible", "bad"),
+    }
+}
+
 /// How an invoice's status (Stripe's word) reads.
 pub(crate) fn invoice(status: &str) -> Badge {
     match status {
@@ -132,6 +158,11 @@ pub(crate) fn moment(at: &OffsetDateTime) -> When {
 /// A day, in UTC.
 pub(crate) fn day(at: &OffsetDateTime) -> When {
     written(at, format_description!("[day padding:none] [month repr:long] [year]"))
+}
+
+/// An amount in the currency of another.
+pub(crate) fn amount(amount_minor: &i64, like: &Money) -> String {
+    Money { amount_minor: *amount_minor, currency: like.currency.clone() }.to_string()
 }
 
 /// An amount of memory: `4 GiB`, `512 MiB`, `1.5 GiB`.

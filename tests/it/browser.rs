@@ -3,7 +3,7 @@
 //! Every page is looked at on a desk and on a phone, by day and by night; the pictures are in `build/screenshots/`.
 mod chromium;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use chromium::Browser;
 use house::{Customer, House, HouseOptions, OrderForm, PolicySecs};
 use serde_json::{Value, json};
@@ -102,6 +102,9 @@ async fn receive(browser: &Browser, house: &House) -> Result<()> {
     browser.press("Show the password once").await?;
     ensure!(browser.text("#password").await?.len() >= 12, "no password");
     browser.look("password").await?;
+    browser.press("Back to the server").await?;
+    browser.press("cancel").await?;
+    browser.look("cancel").await?;
     browser.press("Back to the server").await?;
     ensure!(!browser.text("main").await?.contains("Show the password once"), "the password is offered twice");
     Ok(())
@@ -208,6 +211,9 @@ async fn staff_free_a_stuck_order_with_the_keyboard_alone() -> Result<()> {
     at_work.key(Key::Enter).await?;
     at_work.wait_for("Nothing waits", SOON).await?;
     at_work.look("staff-calm").await?;
+    let subscription = at_work.attribute("a[href^='/staff/subscriptions/']", "href").await?;
+    at_work.go(&subscription.context("a link to the subscription")?).await?;
+    at_work.look("subscription").await?;
     at_home.wait_for("Your server is ready", SOON).await?;
     at_work.close().await?;
     at_home.close().await

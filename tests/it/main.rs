@@ -17,6 +17,7 @@
 //! | `growth` | ten thousand orders change nothing about what a page has to read |
 //! | `handoff` | web or worker killed at each point between a report of Stripe and its order |
 //! | `forms` | every kind of bad form, and who may see what |
+//! | `money` | every cent: what people tell a subscription, and what the mirror says |
 //! | `storm` | every part killed while paid orders are in flight |
 //! | `simulation` | lives by seed under losses, doubles, delays and deaths, which end in agreement |
 //! | `growth_history` | a year of one subscription keeps a small history in Temporal |

@@ -7,10 +7,20 @@
 //! | `permutations` | all 120 orders of a first payment's events, all 720 of a renewal's |
 //! | `lives` | lives by seed: events in any order, any number of times, in both shapes, or never |
 //! | `story`, `teller` | what happens at Stripe, and who tells of it |
+//! | `coming` | what happens next, and a hold that moves it |
+//! | `confirm` | a payment the bank wants confirmed |
+//! | `ending` | a customer cancels at the end, takes it back, ends it now |
+//! | `given` | credit and time that staff give |
+//! | `staff` | what staff tell a running subscription: hold, start again, refund |
+mod coming;
+mod confirm;
+mod ending;
+mod given;
 mod lives;
 mod missed;
 mod permutations;
 mod rebuild;
+mod staff;
 mod story;
 mod teller;
 

@@ -4,6 +4,7 @@ use domain::{
     UnixSecs,
     billing::{Phase, SubscriptionView},
     ids::{OrderId, ServiceId, SubscriptionId},
+    instruction::{Instruction, InstructionState},
     order::{OrderStatus, Step, StepState},
     service::ServiceStatus,
 };
@@ -119,6 +120,28 @@ pub struct ServiceChange {
     pub status: ServiceStatus,
 }
 
+/// An instruction, and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstructionNote {
+    /// Of which subscription.
+    pub subscription: SubscriptionId,
+    /// The instruction.
+    pub instruction: Instruction,
+    /// What became of it; nothing while it waits.
+    pub outcome: Option<InstructionOutcome>,
+}
+
+/// What became of an instruction.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstructionOutcome {
+    /// Done or refused.
+    pub state: InstructionState,
+    /// Why it was refused, or who did it by hand.
+    pub words: Option<String>,
+    /// What it made at Stripe.
+    pub object: Option<String>,
+}
+
 /// The ledger activities. Each is one database transaction, and writes its own timeline entry.
 pub struct Ledger;
 
@@ -202,12 +225,18 @@ impl Ledger {
     pub fn change_service(_: ServiceChange) -> Result<(), ActivityError> {
         unimplemented!()
     }
+
+    /// Writes an instruction down, or what became of it. Gives how far it is; what is done or refused stays so.
+    #[activity(name = "ledger.note_instruction")]
+    pub fn note_instruction(_: InstructionNote) -> Result<InstructionState, ActivityError> {
+        unimplemented!()
+    }
 }
 
 /// Markers an implementation names with `#[activity(definition = …)]`.
 pub mod defs {
     pub use super::ledger::{
-        AdoptNumber, ChangeService, CloseOrder, Delivered, MirrorSubscription, Paid, QueueLetter, RaiseAttention,
-        Renumber, Reserve, Services, SettleAttention, Step as NoteStep,
+        AdoptNumber, ChangeService, CloseOrder, Delivered, MirrorSubscription, NoteInstruction, Paid, QueueLetter,
+        RaiseAttention, Renumber, Reserve, Services, SettleAttention, Step as NoteStep,
     };
 }

@@ -19,12 +19,16 @@ states! {
         ServiceDelivered = "service_delivered",
         /// We received your payment.
         PaymentReceived = "payment_received",
+        /// Confirm a payment with your bank.
+        PaymentConfirmation = "payment_confirmation",
         /// A payment is missing.
         PaymentReminder = "payment_reminder",
         /// Your server is suspended.
         ServiceSuspended = "service_suspended",
         /// Your server runs again.
         ServiceResumed = "service_resumed",
+        /// Our staff started your server again.
+        ServiceRestored = "service_restored",
         /// Your subscription will end.
         SubscriptionEnding = "subscription_ending",
         /// Your server is stopped and will be destroyed.

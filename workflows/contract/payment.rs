@@ -3,6 +3,7 @@ use alloc::string::String;
 use domain::{
     billing::SubscriptionView,
     ids::{OrderId, SubscriptionId},
+    instruction::Instruction,
 };
 use serde::{Deserialize, Serialize};
 use temporalio_common::ActivityError;
@@ -40,6 +41,30 @@ pub struct RefundInput {
     pub order: OrderId,
     /// Its subscription.
     pub subscription: SubscriptionId,
+}
+
+/// An instruction to carry out at Stripe.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Errand {
+    /// Of which subscription.
+    pub subscription: SubscriptionId,
+    /// What is to be done.
+    pub instruction: Instruction,
+}
+
+/// What became of an errand.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CarriedOut {
+    /// Stripe has it.
+    Done {
+        /// What it made there, where it made something (`re_…`).
+        object: Option<String>,
+    },
+    /// It cannot be, and nothing was changed.
+    Refused {
+        /// Why, for the person who asked.
+        why: String,
+    },
 }
 
 /// The payment activities. Every write carries an idempotency key made of the order or subscription and the step.
@@ -84,9 +109,17 @@ impl Payment {
     pub fn refund(_: RefundInput) -> Result<(), ActivityError> {
         unimplemented!()
     }
+
+    /// Carries out what a person told a subscription to do, once for each instruction.
+    #[activity(name = "payment.carry_out")]
+    pub fn carry_out(_: Errand) -> Result<CarriedOut, ActivityError> {
+        unimplemented!()
+    }
 }
 
 /// Markers an implementation names with `#[activity(definition = …)]`.
 pub mod defs {
-    pub use super::payment::{EndSubscription, ExpireCheckout, OpenCheckout, ReadCheckout, ReadSubscription, Refund};
+    pub use super::payment::{
+        CarryOut, EndSubscription, ExpireCheckout, OpenCheckout, ReadCheckout, ReadSubscription, Refund,
+    };
 }

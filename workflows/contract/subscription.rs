@@ -1,8 +1,9 @@
 //! The subscription workflow: id `subscription-<stripe id>`, type `subscription`.
-use alloc::string::String;
+use alloc::{string::String, vec::Vec};
 use domain::{
-    billing::Standing,
+    billing::{Standing, SubscriptionView},
     ids::{AccountId, SubscriptionId},
+    instruction::Instruction,
     policy::SubscriptionPolicy,
 };
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,29 @@ pub struct SubscriptionInput {
     /// How often a step of it has waited for staff.
     #[serde(default)]
     pub attention_raised: u32,
+    /// What people told it to do and is not done yet, oldest first.
+    #[serde(default)]
+    pub told: Vec<Instruction>,
+}
+
+/// The answer of the query `outlook`: what the next thing to do is decided by.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outlook {
+    /// Where we stand.
+    pub standing: Standing,
+    /// How long to wait for what.
+    pub policy: SubscriptionPolicy,
+    /// What Stripe said last; nothing before the first look of a run.
+    pub seen: Option<SubscriptionView>,
+}
+
+/// Wire names of the subscription workflow.
+pub mod wire {
+    /// Update: take an [`domain::instruction::Instruction`]. It answers when the instruction is taken; its row says what
+    /// became of it. The same instruction again is the same one.
+    pub const INSTRUCT: &str = "instruct";
+    /// Query: what the next thing to do is decided by, an [`super::Outlook`].
+    pub const OUTLOOK: &str = "outlook";
 }
 
 /// The signal `stripe_changed`: something happened to this subscription, look there.

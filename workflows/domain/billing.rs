@@ -59,6 +59,9 @@ pub struct OpenInvoice {
     pub delivered: bool,
     /// Whether a payment of it is on its way (processing), so nothing may be held against the customer.
     pub payment_pending: bool,
+    /// Whether its payment waits for the customer to confirm it with their bank.
+    #[serde(default)]
+    pub needs_confirmation: bool,
 }
 
 /// What Stripe says about a subscription at one moment.
@@ -106,6 +109,12 @@ pub struct Standing {
     pub retained_at: Option<UnixSecs>,
     /// When the customer was warned that the machine will be destroyed.
     pub warned_at: Option<UnixSecs>,
+    /// Until when staff hold everything that takes something away.
+    #[serde(default)]
+    pub hold_until: Option<UnixSecs>,
+    /// The invoice whose payment the customer was asked to confirm.
+    #[serde(default)]
+    pub asked_to_confirm: Option<String>,
 }
 
 impl Default for Standing {
@@ -118,6 +127,8 @@ impl Default for Standing {
             suspended_at: None,
             retained_at: None,
             warned_at: None,
+            hold_until: None,
+            asked_to_confirm: None,
         }
     }
 }
@@ -137,6 +148,11 @@ pub enum Act {
     },
     /// Note that nothing is missing any more although nothing had been stopped.
     NotePaid,
+    /// Ask the customer to confirm a payment with their bank.
+    AskToConfirm {
+        /// Of which invoice.
+        invoice: String,
+    },
     /// Remind the customer of a missing payment.
     Remind {
         /// Which invoice.
@@ -180,8 +196,31 @@ pub enum Next {
     Over,
 }
 
-/// Gives the one next thing to do, from where we stand, what Stripe says and what time it is.
+impl Act {
+    /// Whether it takes something away from the customer.
+    pub const fn takes_away(&self) -> bool {
+        matches!(self, Self::Suspend { .. } | Self::Retain | Self::EndSubscription | Self::Expire)
+    }
+
+    /// Whether it waits while staff hold: what takes something away, and the warning of it.
+    const fn can_be_held(&self) -> bool {
+        self.takes_away() || matches!(self, Self::WarnOfDestruction { .. })
+    }
+}
+
+/// Gives the one next thing to do, from where we stand, what Stripe says and what time it is. Nothing is taken away while
+/// staff hold it.
 pub fn decide(standing: &Standing, view: &SubscriptionView, policy: &SubscriptionPolicy, now: UnixSecs) -> Next {
+    let next = due(standing, view, policy, now);
+    match (standing.hold_until, &next) {
+        (Some(until), Next::Do(act)) if act.can_be_held() && now < until => {
+            Next::WaitUntil(until.min(now + policy.poll_secs))
+        }
+        _ => next,
+    }
+}
+
+fn due(standing: &Standing, view: &SubscriptionView, policy: &SubscriptionPolicy, now: UnixSecs) -> Next {
     use SubscriptionStatus as S;
     if standing.phase == Phase::Expired {
         return Next::Over;
@@ -232,6 +271,9 @@ fn when_unpaid(standing: &Standing, view: &SubscriptionView, policy: &Subscripti
     let Some(overdue) = standing.overdue.as_ref().filter(|o| o.invoice == open.id) else {
         return Next::Do(Act::NoteOverdue { invoice: open.id.clone() });
     };
+    if open.needs_confirmation && standing.asked_to_confirm.as_ref() != Some(&open.id) {
+        return Next::Do(Act::AskToConfirm { invoice: open.id.clone() });
+    }
     let suspend_at = overdue.since + policy.suspend_after_secs;
     let sent = usize::try_from(overdue.reminders_sent).unwrap_or(usize::MAX);
     let remind_at = policy.reminders_secs.get(sent).map(|after| overdue.since + after).filter(|at| *at < suspend_at);
@@ -280,6 +322,7 @@ impl Standing {
                 self.phase = Phase::PastDue;
                 self.overdue = Some(Overdue { invoice: invoice.clone(), since: now, reminders_sent: 0 });
             }
+            Act::AskToConfirm { invoice } => self.asked_to_confirm = Some(invoice.clone()),
             Act::Remind { number, .. } => {
                 if let Some(overdue) = self.overdue.as_mut() {
                     overdue.reminders_sent = *number;
@@ -312,5 +355,6 @@ impl Standing {
     }
 }
 
+pub mod forecast;
 #[cfg(test)]
 mod tests;

@@ -48,6 +48,11 @@ uuid_id!(
     AttentionId
 );
 
+uuid_id!(
+    /// One thing a person told a subscription to do.
+    InstructionId
+);
+
 impl OrderId {
     /// The id of the workflow that lives with this order; also the first part of every idempotency key it uses.
     pub fn workflow_id(self) -> String {

@@ -8,6 +8,7 @@ extern crate alloc;
 
 pub mod billing;
 pub mod ids;
+pub mod instruction;
 pub mod money;
 pub mod order;
 pub mod plan;

@@ -67,6 +67,8 @@ states! {
         Destroy = "destroy",
         /// Give the money back.
         Refund = "refund",
+        /// Carry out what a person told a subscription to do.
+        CarryOut = "carry_out",
         /// Write to our own database.
         Record = "record",
     }
@@ -128,6 +130,7 @@ impl Step {
             Self::Unname => "Remove its name",
             Self::Destroy => "Destroy the server",
             Self::Refund => "Refund the payment",
+            Self::CarryOut => "Carry out what was asked for",
             Self::Record => "Record what happened",
         }
     }

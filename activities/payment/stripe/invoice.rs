@@ -32,11 +32,16 @@ impl StripeApi {
             return Ok(None);
         };
         let payments = self.payments(&id, "payments.data.payment.payment_intent").await?;
-        let payment_pending = payments.iter().any(|payment| {
-            let intent = payment.payment.payment_intent.as_ref().and_then(|intent| intent.as_object());
-            intent.is_some_and(|intent| intent.status == PaymentIntentStatus::Processing)
-        });
-        Ok(Some(OpenInvoice { id, delivered: is_delivered(invoice), payment_pending }))
+        let is_any = |status: &PaymentIntentStatus| {
+            let intents = payments.iter().filter_map(|payment| payment.payment.payment_intent.as_ref()?.as_object());
+            intents.into_iter().any(|intent| intent.status == *status)
+        };
+        Ok(Some(OpenInvoice {
+            id,
+            delivered: is_delivered(invoice),
+            payment_pending: is_any(&PaymentIntentStatus::Processing),
+            needs_confirmation: is_any(&PaymentIntentStatus::RequiresAction),
+        }))
     }
 
     /// The payments of an invoice, with what `expand` names.

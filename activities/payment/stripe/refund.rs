@@ -19,12 +19,37 @@ const DOING: &str = "refunding a payment";
 const REFUNDS_MAX: i64 = 100;
 
 /// What the money came through.
-enum Source {
+pub(super) enum Source {
     Intent(String),
     Charge(String),
 }
 
+impl Source {
+    pub(super) fn id(&self) -> &str {
+        match self {
+            Self::Intent(id) | Self::Charge(id) => id,
+        }
+    }
+
+    /// The request that gives all of it back.
+    pub(super) fn refund(&self) -> CreateRefund {
+        match self {
+            Self::Intent(id) => CreateRefund::new().payment_intent(id),
+            Self::Charge(id) => CreateRefund::new().charge(id),
+        }
+    }
+}
+
 impl StripeApi {
+    /// What of a payment was given back, newest first.
+    pub(super) async fn refunds(&self, from: &Source) -> Result<Vec<Refund>, Fault> {
+        let known = match from {
+            Source::Intent(id) => ListRefund::new().payment_intent(id),
+            Source::Charge(id) => ListRefund::new().charge(id),
+        };
+        Ok(read("looking for a refund", known.limit(REFUNDS_MAX).send(&self.client)).await?.data)
+    }
+
     /// Cancels the subscription of an order that was given up, voids what is open and gives back everything that was paid.
     ///
     /// *Idempotence*: looks at the subscription, the invoices and the refunds first; each refund is made under
@@ -58,16 +83,13 @@ impl StripeApi {
     }
 
     async fn refund_payment(&self, from: &Source, paid_minor: i64, act: &str, attempt: Attempt) -> Result<(), Fault> {
-        let (known, request, id) = match from {
-            Source::Intent(id) => (ListRefund::new().payment_intent(id), CreateRefund::new().payment_intent(id), id),
-            Source::Charge(id) => (ListRefund::new().charge(id), CreateRefund::new().charge(id), id),
-        };
-        let known = read("looking for a refund", known.limit(REFUNDS_MAX).send(&self.client)).await?;
-        if known.data.iter().filter(|refund| stands(refund)).map(|refund| refund.amount).sum::<i64>() >= paid_minor {
+        let id = from.id();
+        let known = self.refunds(from).await?;
+        if known.iter().filter(|refund| stands(refund)).map(|refund| refund.amount).sum::<i64>() >= paid_minor {
             return Ok(());
         }
         let key = under(&attempt.key(&format!("{act}/{id}")))?;
-        match request.customize().request_strategy(key).send(&self.client).await.map_err(Denial::from) {
+        match from.refund().customize().request_strategy(key).send(&self.client).await.map_err(Denial::from) {
             Ok(refund) if stands(&refund) => Ok(()),
             Ok(refund) => Err(Vendor::Stripe
                 .give_up(DOING, format!("Stripe could not carry out {}; the money has to go back by hand", refund.id))),
@@ -78,11 +100,11 @@ impl StripeApi {
 }
 
 /// Whether the refund gives the money back, now or soon.
-fn stands(refund: &Refund) -> bool {
+pub(super) fn stands(refund: &Refund) -> bool {
     !matches!(refund.status.as_deref(), Some("failed" | "canceled"))
 }
 
-fn source(payment: &InvoicePayment, invoice: &str) -> Result<Source, Fault> {
+pub(super) fn source(payment: &InvoicePayment, invoice: &str) -> Result<Source, Fault> {
     let paid = &payment.payment;
     match (&paid.type_, &paid.payment_intent, &paid.charge) {
         (PaymentType::PaymentIntent, Some(intent), _) => Ok(Source::Intent(intent.id().to_string())),

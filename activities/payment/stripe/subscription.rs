@@ -84,16 +84,28 @@ impl StripeApi {
         if matches!(before.status, SubscriptionStatus::Active | SubscriptionStatus::Trialing) {
             return self.report(id, &before).await;
         }
-        let was_open = self.note_open(id, &before, &act, attempt).await?;
-        self.cancel(id, before.status, &act, attempt).await?;
+        let after = self.ended(id, &before, &act, attempt).await?;
+        self.report(id, &after).await
+    }
+
+    /// Cancels at once under `<act>`, voids what is open, and pays back what was paid after the end.
+    pub(super) async fn ended(
+        &self,
+        id: &SubscriptionId,
+        before: &Look,
+        act: &str,
+        attempt: Attempt,
+    ) -> Result<Look, Fault> {
+        let was_open = self.note_open(id, before, act, attempt).await?;
+        self.cancel(id, before.status, act, attempt).await?;
         for invoice in open_ids(&self.invoices(id).await?) {
-            self.void(&invoice, &act, attempt).await?;
+            self.void(&invoice, act, attempt).await?;
         }
         let after = self.look(id).await?;
         for invoice in paid_too_late(&after, &was_open) {
-            self.refund_invoice(&invoice, &act, attempt).await?;
+            self.refund_invoice(&invoice, act, attempt).await?;
         }
-        self.report(id, &after).await
+        Ok(after)
     }
 
     /// Writes down at Stripe what is open before the end, and gives it. Whoever repeats a lost end reads it there, so that a
@@ -176,7 +188,7 @@ impl StripeApi {
     }
 }
 
-const fn has_ended(status: SubscriptionStatus) -> bool {
+pub(super) const fn has_ended(status: SubscriptionStatus) -> bool {
     matches!(status, SubscriptionStatus::Canceled | SubscriptionStatus::IncompleteExpired)
 }
 

@@ -5,7 +5,10 @@ use crate::{
     catalogue::{money, size},
     fault::{Doing, word},
 };
-use domain::ids::{AccountId, OrderId, ServiceId, SubscriptionId};
+use domain::{
+    ids::{AccountId, OrderId, ServiceId, SubscriptionId},
+    instruction::AskKind,
+};
 
 /// How many invoices are listed at most.
 const INVOICES_LIMIT: i64 = 24;
@@ -49,6 +52,8 @@ impl Store {
             .rev()
             .find(|invoice| invoice.status == "open")
             .and_then(|invoice| invoice.hosted_url.clone());
+        let of_its_end = [AskKind::CancelAtEnd, AskKind::GoOn, AskKind::CancelNow];
+        let asked = self.instructions(&subscription).await?.into_iter().find(|told| of_its_end.contains(&told.kind));
         Ok(Some(ServicePage {
             id: service,
             order,
@@ -73,10 +78,11 @@ impl Store {
             invoices,
             timeline: self.history(service).await?,
             password_waiting: row.password_waiting,
+            asked,
         }))
     }
 
-    async fn invoice_lines(&self, subscription: &SubscriptionId) -> Result<Vec<InvoiceLine>, StoreError> {
+    pub(super) async fn invoice_lines(&self, subscription: &SubscriptionId) -> Result<Vec<InvoiceLine>, StoreError> {
         let rows = sqlx::query!(
             "select id, status, amount_due_minor, amount_paid_minor, currency, hosted_url, created_at from invoices
              where subscription_id = $1 order by created_at desc, id desc limit $2",

@@ -104,7 +104,7 @@ async fn line(
     Ok(match status {
         ServiceStatus::Provisioning => "Your server is being built.".to_owned(),
         ServiceStatus::Running if before == ServiceStatus::Provisioning => "Your server runs.".to_owned(),
-        ServiceStatus::Running => "Paid: your server was started again.".to_owned(),
+        ServiceStatus::Running => "Your server was started again.".to_owned(),
         ServiceStatus::Suspended => suspended(db, subscription).await?,
         ServiceStatus::Retained => {
             "The subscription is over: your server was stopped and is kept for a while.".to_owned()

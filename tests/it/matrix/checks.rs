@@ -37,7 +37,7 @@ impl World {
     /// Asks whether the order ended as its story says.
     pub(super) async fn assert_ended_well(&self, what: &str, order: &Bought<'_>, repeats: Repeats) {
         match order.story {
-            Story::Delivered | Story::Renumbered | Story::Adopted | Story::Resumed => {
+            Story::Delivered | Story::Renumbered | Story::Adopted | Story::Resumed | Story::Told => {
                 self.assert_delivered_once(what, order).await;
             }
             Story::Lapsed | Story::GivenUp | Story::Ended => self.assert_clean(what, order).await,
@@ -64,7 +64,7 @@ impl World {
         let subscriptions = self.subscriptions_of(order);
         assert_eq!(subscriptions.len(), 1, "{what}: subscriptions");
         assert_eq!(subscriptions[0]["status"], "active", "{what}: its subscription");
-        self.assert_charges(what, order, 0);
+        self.assert_charges(what, order, usize::from(order.story == Story::Told));
         assert_eq!(rows(order, HELD).await, 1, "{what}: reservations");
         assert_eq!(rows(order, "select count(*) from services where order_id = $1 and status = 'running'").await, 1);
         assert_eq!(rows(order, ENTITLED).await, 1, "{what}: entitlements");
@@ -138,7 +138,7 @@ impl World {
         let ids: BTreeSet<&str> = letters.iter().map(|(id, _)| *id).collect();
         assert_eq!(ids.len(), letters.len(), "{what}: a letter came twice: {letters:?}");
         let expected: &[&str] = match order.story {
-            Story::Delivered | Story::Renumbered | Story::Adopted => &["ready"],
+            Story::Delivered | Story::Renumbered | Story::Adopted | Story::Told => &["ready"],
             Story::Lapsed => &[],
             Story::GivenUp => &["sorry"],
             Story::Resumed => &["ready", "suspended", "runs again"],

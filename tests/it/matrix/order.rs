@@ -2,12 +2,16 @@
 use std::time::Duration;
 
 use contract::order::OrderInput;
-use domain::ids::{OrderId, ServiceId};
+use domain::{
+    ids::{InstructionId, OrderId, ServiceId},
+    instruction::{Ask, Instruction},
+    money::Money,
+};
 use house::House;
 use serde_json::{Value, json};
-use temporalio_client::{Client, WorkflowStartOptions};
+use temporalio_client::{Client, WorkflowExecuteUpdateOptions, WorkflowStartOptions};
 use uuid::Uuid;
-use workflows::order::Order;
+use workflows::{order::Order, subscription::Subscription};
 
 use crate::{
     shop::until,
@@ -36,6 +40,8 @@ pub(crate) enum Story {
     Resumed,
     /// Delivered, unpaid until it ends, destroyed.
     Ended,
+    /// Delivered; then staff give back all that was paid, and it goes on.
+    Told,
 }
 
 /// A moment of a story at which a fault may be laid.
@@ -209,6 +215,33 @@ impl<'a> Bought<'a> {
         until(&format!("the machine of {} is {status}", self.name), LIMIT, || async {
             let machines = self.house.machines().vms().await.expect("the machines");
             machines.get(&self.vmid).is_some_and(|vm| vm.status == status).then_some(())
+        })
+        .await;
+    }
+
+    /// Staff give back all that was paid. Whoever is not answered says the same again.
+    pub(crate) async fn is_given_back(&self, client: &Client) {
+        let invoice: String = sqlx::query_scalar("select id from invoices where subscription_id = $1")
+            .bind(&self.subscription)
+            .fetch_one(self.house.db())
+            .await
+            .expect("one invoice");
+        let money = Money { amount_minor: 500, currency: "eur".parse().expect("a currency") };
+        let (by, reason, id) = ("an operator".to_owned(), "by hand".to_owned(), InstructionId(self.order.0));
+        let instruction = Instruction { id, by, reason, what: Ask::Refund { invoice, money } };
+        let handle = client.get_workflow_handle::<Subscription>(self.subscription_workflow_id());
+        until(&format!("{} takes an instruction", self.subscription_workflow_id()), LIMIT, || async {
+            let options = WorkflowExecuteUpdateOptions::builder().update_id(id.to_string()).build();
+            handle.execute_update(Subscription::instruct, instruction.clone(), options).await.ok()
+        })
+        .await;
+        until(&format!("{} is given back", self.subscription), LIMIT, || async {
+            let state: Option<String> = sqlx::query_scalar("select state from instructions where id = $1")
+                .bind(id.0)
+                .fetch_optional(self.house.db())
+                .await
+                .expect("the instruction");
+            (state.as_deref() == Some("done")).then_some(())
         })
         .await;
     }

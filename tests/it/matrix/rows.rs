@@ -41,7 +41,7 @@ fn clone(order: &Bought<'_>) -> Aim {
 }
 
 /// Every activity that calls a vendor over HTTP. `mail.send` has cells of its own.
-pub(super) static ROWS: [Row; 18] = [
+pub(super) static ROWS: [Row; 19] = [
     Row {
         activity: "payment.open_checkout",
         story: Story::Delivered,
@@ -76,6 +76,12 @@ pub(super) static ROWS: [Row; 18] = [
         activity: "payment.refund",
         story: Story::GivenUp,
         when: When::GiveUp,
+        aim: |order| stripe("POST", "/v1/refunds".to_owned(), &order.intent),
+    },
+    Row {
+        activity: "payment.carry_out",
+        story: Story::Told,
+        when: When::Delivered,
         aim: |order| stripe("POST", "/v1/refunds".to_owned(), &order.intent),
     },
     // What it does at one go the rows below break one by one.

@@ -137,6 +137,9 @@ impl<'a> Cell<'a> {
         if self.row.story == Story::Renumbered {
             return self.bought.page_opens().await;
         }
+        if self.row.story == Story::Told {
+            return self.bought.is_given_back(&self.client).await;
+        }
         if self.row.story == Story::Delivered {
             return;
         }

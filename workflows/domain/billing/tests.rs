@@ -29,7 +29,12 @@ fn view(status: SubscriptionStatus) -> SubscriptionView {
 
 fn unpaid() -> SubscriptionView {
     SubscriptionView {
-        open_invoice: Some(OpenInvoice { id: "in_2".to_string(), delivered: true, payment_pending: false }),
+        open_invoice: Some(OpenInvoice {
+            id: "in_2".to_string(),
+            delivered: true,
+            payment_pending: false,
+            needs_confirmation: false,
+        }),
         ..view(SubscriptionStatus::PastDue)
     }
 }
@@ -182,4 +187,73 @@ fn hearing_the_same_fact_again_does_nothing_again() {
     let paid = view(SubscriptionStatus::Active);
     assert_eq!(live(&mut standing, &paid, &mut now, DAY).len(), 1);
     assert_eq!(live(&mut standing, &paid, &mut now, 2 * DAY), vec![]);
+}
+
+#[test]
+fn nothing_is_taken_away_while_staff_hold() {
+    let suspended = Standing { phase: Phase::Suspended, suspended_at: Some(0), ..Standing::default() };
+    let retained = Standing { phase: Phase::Retained, retained_at: Some(0), warned_at: Some(0), ..Standing::default() };
+    let overdue = Some(Overdue { invoice: "in_2".to_string(), since: 0, reminders_sent: 3 });
+    let past_due = Standing { phase: Phase::PastDue, overdue, ..Standing::default() };
+    let ended = view(SubscriptionStatus::Canceled);
+    let now = 100 * DAY;
+    for (standing, view) in
+        [(past_due, unpaid()), (suspended, unpaid()), (retained.clone(), unpaid()), (retained, ended)]
+    {
+        let Next::Do(act) = decide(&standing, &view, &policy(), now) else { panic!("nothing is due: {standing:?}") };
+        assert!(act.takes_away(), "{act:?}");
+        let held = Standing { hold_until: Some(now + DAY), ..standing.clone() };
+        assert_eq!(decide(&held, &view, &policy(), now), Next::WaitUntil(now + DAY), "{act:?}");
+        let over = Standing { hold_until: Some(now), ..standing };
+        assert_eq!(decide(&over, &view, &policy(), now), Next::Do(act), "a hold that is over");
+    }
+    // What gives something is never held.
+    let held = Standing { hold_until: Some(now + DAY), phase: Phase::Suspended, ..Standing::default() };
+    assert_eq!(decide(&held, &view(SubscriptionStatus::Active), &policy(), now), Next::Do(Act::Resume));
+}
+
+#[test]
+fn what_will_happen_is_what_then_happens() {
+    use forecast::{ComingAct, forecast};
+    let ours = |coming: &[forecast::Coming]| -> Vec<(i64, Act)> {
+        let acts = coming.iter().filter_map(|coming| match &coming.what {
+            ComingAct::We(act) => Some((coming.at / DAY, act.clone())),
+            _ => None,
+        });
+        acts.collect()
+    };
+    let (standing, unpaid) =
+        (Standing { receipted_invoice: Some("in_1".to_string()), ..Standing::default() }, unpaid());
+    let told = forecast(&standing, &unpaid, &policy(), 0, 90 * DAY);
+    let (mut lived, mut now) = (standing.clone(), 0);
+    let mut done = live(&mut lived, &unpaid, &mut now, 90 * DAY);
+    let ended = view(SubscriptionStatus::Canceled);
+    done.extend(live(&mut lived, &ended, &mut now, 90 * DAY));
+    done.retain(|(_, act)| !matches!(act, Act::NoteOverdue { .. } | Act::EndSubscription));
+    assert_eq!(ours(&told), done);
+    assert!(matches!(done.last(), Some((_, Act::Expire))), "{done:?}");
+
+    let renews = forecast(&standing, &view(SubscriptionStatus::Active), &policy(), 0, 90 * DAY);
+    assert_eq!(renews.iter().map(|c| (c.at / DAY, c.what.clone())).collect::<Vec<_>>(), [(30, ComingAct::Renews)]);
+    let cancelled = SubscriptionView { cancel_at_period_end: true, ..view(SubscriptionStatus::Active) };
+    let words: Vec<_> =
+        forecast(&standing, &cancelled, &policy(), 0, 90 * DAY).into_iter().map(|c| c.at / DAY).collect();
+    assert_eq!(words, [27, 30, 30, 41, 44], "warned, ended, stopped, warned, destroyed");
+    let held = Standing { hold_until: Some(60 * DAY), ..standing };
+    let told = forecast(&held, &cancelled, &policy(), 0, 90 * DAY);
+    assert!(told.iter().filter(|c| c.what.can_be_held()).all(|c| c.at >= 60 * DAY), "{told:?}");
+    assert_eq!(forecast(&held, &cancelled, &policy(), 0, 10 * DAY), vec![], "nothing within ten days");
+}
+
+#[test]
+fn a_payment_that_waits_for_its_bank_is_asked_for_once() {
+    let mut view = unpaid();
+    if let Some(open) = view.open_invoice.as_mut() {
+        open.needs_confirmation = true;
+    }
+    let (mut standing, mut now) = (Standing { receipted_invoice: Some("in_1".to_string()), ..Standing::default() }, 0);
+    let acts = live(&mut standing, &view, &mut now, 4 * DAY);
+    let asked = acts.iter().filter(|(_, act)| matches!(act, Act::AskToConfirm { .. })).collect::<Vec<_>>();
+    assert_eq!(asked, [&(0, Act::AskToConfirm { invoice: "in_2".to_string() })]);
+    assert!(acts.iter().any(|(_, act)| matches!(act, Act::Remind { number: 1, .. })), "{acts:?}");
 }

@@ -1,0 +1,242 @@
+//! What a person told a subscription to do, at Stripe. Everything made here names its instruction, so that a try whose
+//! answer was lost is found although Stripe has forgotten its key.
+use std::collections::HashMap;
+
+use contract::payment::{CarriedOut, Errand};
+use domain::{
+    UnixSecs,
+    billing::SubscriptionStatus,
+    ids::{InstructionId, SubscriptionId},
+    instruction::Ask,
+    money::{Currency, Money},
+};
+use stripe::StripeRequest as _;
+use stripe_billing::{
+    Subscription,
+    subscription::{UpdateSubscription, UpdateSubscriptionProrationBehavior, UpdateSubscriptionTrialEnd},
+};
+use stripe_core::customer_balance_transaction::{
+    CreateCustomerCustomerBalanceTransaction, ListCustomerCustomerBalanceTransaction,
+};
+
+use super::{
+    Attempt, StripeApi,
+    invoice::{id_of, is_paid},
+    read,
+    refund::{Source, source, stands},
+    subscription::has_ended,
+    under, write,
+};
+use crate::fault::{Fault, Vendor};
+
+/// The metadata key that names the instruction.
+const INSTRUCTION: &str = "instruction";
+/// How many of a customer's newest credits are looked at.
+const CREDITS_MAX: i64 = 100;
+
+/// What one payment of an invoice can still give back.
+struct Room {
+    from: Source,
+    left_minor: i64,
+}
+
+impl StripeApi {
+    /// Carries out an instruction. What cannot be is refused in words for the person who asked.
+    ///
+    /// *Idempotence*: looks first; writes under `subscription-<id>/<instruction>/…`. *Errors*: a lost answer may be repeated.
+    pub async fn carry_out(&self, errand: &Errand, attempt: Attempt) -> Result<CarriedOut, Fault> {
+        let (id, instruction) = (&errand.subscription, errand.instruction.id);
+        let act = format!("{}/{instruction}", id.workflow_id());
+        match &errand.instruction.what {
+            Ask::Refund { invoice, money } => self.give_back(id, instruction, (invoice, money), &act, attempt).await,
+            Ask::Credit { money } => self.give_credit(id, instruction, money, &act, attempt).await,
+            Ask::Extend { until } => self.extend(id, *until, &act, attempt).await,
+            Ask::CancelAtEnd => self.set_ending(id, true, &act, attempt).await,
+            Ask::GoOn => self.set_ending(id, false, &act, attempt).await,
+            Ask::CancelNow => self.cancel_now(id, &act, attempt).await,
+            Ask::Hold { .. } | Ask::Release | Ask::Restore { .. } => {
+                Err(Vendor::Stripe.give_up("carrying out what was asked for", "Stripe has no part in that".to_owned()))
+            }
+        }
+    }
+
+    async fn give_back(
+        &self,
+        id: &SubscriptionId,
+        instruction: InstructionId,
+        (invoice, money): (&str, &Money),
+        act: &str,
+        attempt: Attempt,
+    ) -> Result<CarriedOut, Fault> {
+        let invoices = self.invoices(id).await?;
+        let Some(found) = invoices.iter().find(|known| id_of(known).as_deref() == Some(invoice)) else {
+            return Ok(refused("This invoice is not one of this subscription."));
+        };
+        if found.currency.to_string() != money.currency.as_str() {
+            return Ok(refused(&format!("This invoice was paid in {}.", found.currency.to_string().to_uppercase())));
+        }
+        if !is_paid(found) {
+            return Ok(refused("This invoice is not paid."));
+        }
+        let (mut left_minor, mut object, mut rooms) = (money.amount_minor, None, vec![]);
+        for payment in self.payments(invoice, "payments").await? {
+            let paid_minor = payment.amount_paid.unwrap_or(0);
+            if payment.status != "paid" || paid_minor <= 0 {
+                continue;
+            }
+            let from = source(&payment, invoice)?;
+            let mut room = Room { from, left_minor: paid_minor };
+            for refund in self.refunds(&room.from).await?.iter().filter(|refund| stands(refund)) {
+                room.left_minor -= refund.amount;
+                if names(refund.metadata.as_ref(), instruction) {
+                    left_minor -= refund.amount;
+                    object = Some(refund.id.to_string());
+                }
+            }
+            rooms.push(room);
+        }
+        let can_minor: i64 = rooms.iter().map(|room| room.left_minor.max(0)).sum();
+        if object.is_none() && left_minor > can_minor {
+            let can = Money { amount_minor: can_minor, currency: money.currency.clone() };
+            return Ok(refused(&format!("Only {can} of this invoice can still be given back.")));
+        }
+        for room in rooms {
+            let part_minor = left_minor.min(room.left_minor);
+            if part_minor > 0 {
+                object = Some(self.give_back_part(&room.from, part_minor, instruction, act, attempt).await?);
+                left_minor -= part_minor;
+            }
+        }
+        if left_minor > 0 {
+            let told = format!("{left_minor} minor units of {invoice} could not be given back");
+            return Err(Vendor::Stripe.give_up("giving money back", told));
+        }
+        Ok(CarriedOut::Done { object })
+    }
+
+    async fn give_back_part(
+        &self,
+        from: &Source,
+        amount_minor: i64,
+        instruction: InstructionId,
+        act: &str,
+        attempt: Attempt,
+    ) -> Result<String, Fault> {
+        let key = under(&attempt.key(&format!("{act}/refund/{}", from.id())))?;
+        let request = from.refund().amount(amount_minor).metadata(named(instruction)).customize().request_strategy(key);
+        let refund = write("giving money back", request.send(&self.client)).await?;
+        if stands(&refund) {
+            return Ok(refund.id.to_string());
+        }
+        let told = format!("Stripe could not carry out {}; the money has to go back by hand", refund.id);
+        Err(Vendor::Stripe.give_up("giving money back", told))
+    }
+
+    async fn give_credit(
+        &self,
+        id: &SubscriptionId,
+        instruction: InstructionId,
+        money: &Money,
+        act: &str,
+        attempt: Attempt,
+    ) -> Result<CarriedOut, Fault> {
+        let subscription = self.look(id).await?.subscription;
+        if subscription.currency.to_string() != money.currency.as_str() {
+            let known = subscription.currency.to_string().to_uppercase();
+            return Ok(refused(&format!("This customer is charged in {known}.")));
+        }
+        let customer = subscription.customer.id().to_string();
+        let known = ListCustomerCustomerBalanceTransaction::new(customer.as_str()).limit(CREDITS_MAX);
+        let known = read("looking for a credit", known.send(&self.client)).await?;
+        if let Some(found) = known.data.iter().find(|credit| names(credit.metadata.as_ref(), instruction)) {
+            return Ok(CarriedOut::Done { object: Some(found.id.to_string()) });
+        }
+        let currency = currency(&money.currency)?;
+        // At Stripe a balance below zero is what we owe the customer.
+        let request = CreateCustomerCustomerBalanceTransaction::new(customer.as_str(), -money.amount_minor, currency)
+            .metadata(named(instruction))
+            .customize()
+            .request_strategy(under(&attempt.key(&format!("{act}/credit")))?);
+        let made = write("giving credit", request.send(&self.client)).await?;
+        Ok(CarriedOut::Done { object: Some(made.id.to_string()) })
+    }
+
+    /// The period ends later: Stripe calls the time until then a trial, and charges nothing for it.
+    async fn extend(
+        &self,
+        id: &SubscriptionId,
+        until: UnixSecs,
+        act: &str,
+        attempt: Attempt,
+    ) -> Result<CarriedOut, Fault> {
+        let look = self.look(id).await?;
+        if !matches!(look.status, SubscriptionStatus::Active | SubscriptionStatus::Trialing) {
+            return Ok(refused("Only a paid subscription can be extended. Hold its suspension instead."));
+        }
+        if look.subscription.trial_end == Some(until) {
+            return Ok(CarriedOut::Done { object: None });
+        }
+        if look.subscription.cancel_at_period_end || look.subscription.cancel_at.is_some() {
+            return Ok(refused("It is cancelled. Take the cancellation back first."));
+        }
+        if paid_until(&look.subscription).is_some_and(|end| end >= until) {
+            return Ok(refused("It is paid until later than that."));
+        }
+        let request = UpdateSubscription::new(id.0.as_str())
+            .trial_end(UpdateSubscriptionTrialEnd::Timestamp(until))
+            .proration_behavior(UpdateSubscriptionProrationBehavior::None)
+            .customize()
+            .request_strategy(under(&attempt.key(&format!("{act}/extend")))?);
+        write("extending a period", request.send(&self.client)).await?;
+        Ok(CarriedOut::Done { object: None })
+    }
+
+    async fn set_ending(
+        &self,
+        id: &SubscriptionId,
+        ends: bool,
+        act: &str,
+        attempt: Attempt,
+    ) -> Result<CarriedOut, Fault> {
+        let look = self.look(id).await?;
+        if has_ended(look.status) {
+            return Ok(refused("The subscription has ended already."));
+        }
+        if look.subscription.cancel_at_period_end == ends && (ends || look.subscription.cancel_at.is_none()) {
+            return Ok(CarriedOut::Done { object: None });
+        }
+        let request = UpdateSubscription::new(id.0.as_str())
+            .cancel_at_period_end(ends)
+            .customize()
+            .request_strategy(under(&attempt.key(&format!("{act}/ending")))?);
+        write("changing how a subscription ends", request.send(&self.client)).await?;
+        Ok(CarriedOut::Done { object: None })
+    }
+
+    async fn cancel_now(&self, id: &SubscriptionId, act: &str, attempt: Attempt) -> Result<CarriedOut, Fault> {
+        let before = self.look(id).await?;
+        self.ended(id, &before, act, attempt).await?;
+        Ok(CarriedOut::Done { object: None })
+    }
+}
+
+fn refused(why: &str) -> CarriedOut {
+    CarriedOut::Refused { why: why.to_owned() }
+}
+
+fn named(instruction: InstructionId) -> HashMap<String, String> {
+    HashMap::from([(INSTRUCTION.to_owned(), instruction.to_string())])
+}
+
+fn names(metadata: Option<&HashMap<String, String>>, instruction: InstructionId) -> bool {
+    metadata.and_then(|metadata| metadata.get(INSTRUCTION)) == Some(&instruction.to_string())
+}
+
+fn paid_until(subscription: &Subscription) -> Option<UnixSecs> {
+    subscription.items.data.iter().map(|item| item.current_period_end).max()
+}
+
+fn currency(ours: &Currency) -> Result<stripe_types::Currency, Fault> {
+    let unknown = |_| Vendor::Stripe.give_up("giving credit", format!("Stripe does not know {}", ours.as_str()));
+    ours.as_str().parse().map_err(unknown)
+}

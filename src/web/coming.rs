@@ -1,0 +1,114 @@
+//! What happens next: everything the system will do to each service in the coming days, if nobody does anything.
+use std::time::Duration;
+
+use askama::Template;
+use axum::{extract::State, response::Response};
+use contract::subscription::Outlook;
+use domain::{
+    billing::{
+        Act,
+        forecast::{Coming, ComingAct, forecast},
+    },
+    ids::SubscriptionId,
+};
+use futures::{StreamExt as _, stream};
+use store::MovingSubscription;
+use time::OffsetDateTime;
+
+use super::{
+    Portal, Shared,
+    page::{self, Refusal, Shell},
+    visitor::Staff,
+};
+
+/// How far the page looks ahead.
+const DAYS_AHEAD: i64 = 14;
+const DAY_SECS: i64 = 86_400;
+/// How many workflows are asked at a time, and how long each may take.
+const ASKED_AT_ONCE: usize = 16;
+const ASKED_FOR: Duration = Duration::from_secs(3);
+
+/// One thing that will happen.
+struct Line {
+    at: OffsetDateTime,
+    what: &'static str,
+    detail: String,
+    can_be_held: bool,
+    of: MovingSubscription,
+}
+
+#[derive(Template)]
+#[template(path = "page/coming.html")]
+struct Whole {
+    shell: Shell,
+    days: i64,
+    lines: Vec<Line>,
+    held: Vec<MovingSubscription>,
+    unknown: Vec<MovingSubscription>,
+}
+
+/// The page.
+pub(crate) async fn look(State(portal): Shared, mut staff: Staff) -> Result<Response, Refusal> {
+    let shell = staff.visitor.form_shell("staff").await?;
+    let now = OffsetDateTime::now_utc();
+    let moving = portal.store.moving_subscriptions(now + time::Duration::days(DAYS_AHEAD)).await?;
+    let asked = stream::iter(moving).map(|of| ask(&portal, of)).buffered(ASKED_AT_ONCE).collect::<Vec<_>>().await;
+    let (mut lines, mut held, mut unknown) = (vec![], vec![], vec![]);
+    for (of, outlook) in asked {
+        if of.hold_until.is_some_and(|until| until > now) {
+            held.push(of.clone());
+        }
+        let known = outlook.and_then(|outlook| Some((outlook.seen?, outlook.standing, outlook.policy)));
+        let Some((seen, standing, policy)) = known else {
+            unknown.push(of);
+            continue;
+        };
+        let (from, until) = (now.unix_timestamp(), now.unix_timestamp() + DAYS_AHEAD * DAY_SECS);
+        for coming in forecast(&standing, &seen, &policy, from, until) {
+            lines.push(line(coming, of.clone()));
+        }
+    }
+    lines.sort_by_key(|line| line.at);
+    Ok(page::ok(&Whole { shell, days: DAYS_AHEAD, lines, held, unknown }))
+}
+
+async fn ask(portal: &Portal, of: MovingSubscription) -> (MovingSubscription, Option<Outlook>) {
+    let outlook = portal.temporal.outlook(&of.id, ASKED_FOR).await;
+    let outlook = outlook.inspect_err(|fault| {
+        tracing::warn!(subscription = %of.id, fault = page::whole(fault), "a subscription did not say what comes");
+    });
+    (of, outlook.ok())
+}
+
+fn line(coming: Coming, of: MovingSubscription) -> Line {
+    let can_be_held = coming.what.can_be_held();
+    let at = OffsetDateTime::from_unix_timestamp(coming.at).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    let (what, detail) = match coming.what {
+        ComingAct::Renews => ("Renews", format!("Stripe charges {}", of.money)),
+        ComingAct::Ends => ("Ends", "it was cancelled".to_owned()),
+        ComingAct::We(act) => words(act),
+    };
+    Line { at, what, detail, can_be_held, of }
+}
+
+fn words(act: Act) -> (&'static str, String) {
+    match act {
+        Act::Receipt { invoice } => ("Receipt", invoice),
+        Act::AskToConfirm { invoice } => ("Letter", format!("the bank wants {invoice} confirmed")),
+        Act::Remind { invoice, number } => ("Reminder", format!("number {number} about {invoice}")),
+        Act::Suspend { invoice } => ("Suspend", format!("{invoice} is unpaid")),
+        Act::Resume => ("Resume", String::new()),
+        Act::WarnOfEnd { .. } => ("Letter", "it will end".to_owned()),
+        Act::Retain => ("Stop", "and keep it for the retention days".to_owned()),
+        Act::WarnOfDestruction { .. } => ("Letter", "last call before it is destroyed".to_owned()),
+        Act::Expire => ("Destroy", "with everything on it".to_owned()),
+        Act::NoteOverdue { .. } | Act::NotePaid | Act::EndSubscription => ("Note", String::new()),
+    }
+}
+
+impl Line {
+    /// The subscription it happens to.
+    fn id(&self) -> &SubscriptionId {
+        &self.of.id
+    }
+}

@@ -1,0 +1,64 @@
+//! What staff give: credit that the next invoice uses up first, and time that is not charged.
+use domain::{instruction::Ask, money::Money};
+use serde_json::{Value, json};
+
+use super::staff::{Held, day};
+use crate::{
+    shop::{SOON, open, until},
+    world::{assert_stripe_contract, list, vendors},
+};
+
+async fn charged(held: &Held<'_>) -> Vec<i64> {
+    let charges = vendors(held.house).await.money["charges"].clone();
+    let paid = charges.iter().filter(|charge| charge["paid"] == true);
+    let mut amounts: Vec<i64> = paid.filter_map(|charge| charge["amount"].as_i64()).collect();
+    amounts.sort_unstable();
+    amounts
+}
+
+async fn at_stripe(held: &Held<'_>, kind: &str) -> Value {
+    list(&held.house.stripe().state().await.expect("Stripe")[kind])[0].clone()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn credit_is_given_once_and_used_before_the_card() {
+    let house = open("credit").await;
+    let held = Held::new(&house, "credit-1").await;
+    let page = held.page().await;
+    let values = [("amount", "3.00"), ("reason", "an outage in June")];
+    let answers = tokio::join!(held.send(&page, "credit", &values), held.send(&page, "credit", &values));
+    assert_eq!((answers.0.status, answers.1.status), (200, 200), "{}", answers.0.text());
+    assert_eq!(held.settled("credit").await, "done");
+    assert_eq!(at_stripe(&held, "customers").await["balance"], json!(-300), "given otherwise than once");
+    let dollars = Money { amount_minor: 100, currency: "usd".parse().expect("a currency") };
+    assert_eq!(held.told(Ask::Credit { money: dollars }).await.0, "refused", "credit in another currency");
+    held.stripe(&format!("/_control/subscriptions/{}/renew", held.subscription), json!({})).await;
+    until("the next month is charged", SOON, || async { (charged(&held).await == [200, 500]).then_some(()) }).await;
+    assert_eq!(at_stripe(&held, "customers").await["balance"], json!(0));
+    assert_stripe_contract(&house).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_extended_period_ends_later_and_is_not_charged() {
+    let house = open("extended").await;
+    let held = Held::new(&house, "extended-1").await;
+    let early = held.send(&held.page().await, "extend", &[("until", &day(0)), ("reason", "late")]).await;
+    assert_eq!(early.status, 422, "extended into the past: {}", early.text());
+    let (state, words) =
+        held.told(Ask::Extend { until: time::OffsetDateTime::now_utc().unix_timestamp() + 86_400 }).await;
+    assert_eq!((state.as_str(), words.as_deref()), ("refused", Some("It is paid until later than that.")));
+    assert_eq!(held.tell("extend", &[("until", &day(60)), ("reason", "they waited long")]).await, "done");
+    let subscription = at_stripe(&held, "subscriptions").await;
+    assert_eq!(subscription["status"], "trialing", "{subscription}");
+    until("the page says until when", SOON, || async {
+        let shown: bool = sqlx::query_scalar("select period_end > now() + interval '50 days' from subscriptions")
+            .fetch_one(house.db())
+            .await
+            .expect("the subscription");
+        shown.then_some(())
+    })
+    .await;
+    assert_eq!(charged(&held).await, [500], "the time given was charged");
+    held.service_is("running").await;
+    assert_stripe_contract(&house).await;
+}

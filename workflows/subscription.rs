@@ -228,6 +228,10 @@ impl Subscription {
         let mut fresh = true;
         let mut mirrored = None;
         loop {
+            if let Some(open) = view.open_invoice.as_mut().filter(|open| open.needs_confirmation) {
+                // A worker of the release before may have read this already, and asked for nothing.
+                open.needs_confirmation = ctx.patched("a-payment-to-confirm-is-asked-for");
+            }
             ctx.state_mut(|s| s.seen = Some(view.clone()));
             let (standing, policy) = ctx.state(|s| (s.life.standing.clone(), s.life.policy.clone()));
             let act = match decide(&standing, &view, &policy, now(ctx)) {

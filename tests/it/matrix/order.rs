@@ -222,7 +222,8 @@ impl<'a> Bought<'a> {
     /// Staff give back all that was paid. Whoever is not answered says the same again.
     pub(crate) async fn is_given_back(&self, client: &Client) {
         let invoice: String = until(&format!("the invoice of {} is known", self.subscription), LIMIT, || async {
-            let known = sqlx::query_scalar("select id from invoices where subscription_id = $1").bind(&self.subscription);
+            let known =
+                sqlx::query_scalar("select id from invoices where subscription_id = $1").bind(&self.subscription);
             known.fetch_optional(self.house.db()).await.expect("invoices")
         })
         .await;

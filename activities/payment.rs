@@ -38,6 +38,17 @@ pub struct PaymentDesk {
 
 #[activities]
 impl PaymentDesk {
+    /// What moves money is mirrored soon after, whether Stripe tells of it or not.
+    async fn carried_out(&self, errand: &Errand, attempt: Attempt) -> Result<CarriedOut, Fault> {
+        let outcome = self.stripe.carry_out(errand, attempt).await?;
+        if errand.instruction.what.money().is_some()
+            && let Some(customer) = self.store.customer_of_subscription(&errand.subscription).await?
+        {
+            self.store.ask_for_looks(&[customer]).await?;
+        }
+        Ok(outcome)
+    }
+
     /// Opens the Checkout Session of an order and writes its address into the order's row.
     ///
     /// *Idempotence*: an order whose row names a session gets that one; else Stripe is asked for one of this order first.
@@ -116,7 +127,7 @@ impl PaymentDesk {
     /// compared first.
     #[activity(definition = defs::CarryOut)]
     pub async fn carry_out(self: Arc<Self>, ctx: ActivityContext, errand: Errand) -> Result<CarriedOut, ActivityError> {
-        let step = Box::pin(self.stripe.carry_out(&errand, attempt(&ctx)));
+        let step = Box::pin(self.carried_out(&errand, attempt(&ctx)));
         Ok(heard(&ctx, "carrying out what was asked for", step).await?)
     }
 }

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `home` `pricing` | what is sold |
 //! | `accounts` | sign up, log in, log out, verify an address |
-//! | `checkout` `billing` | order, pay, manage the payment |
+//! | `checkout` `billing` `invoices` | order, pay, manage the payment, read every invoice |
 //! | `dashboard` `orders` `services` `ending` | what a customer has, and how it ends |
 //! | `webhook` | what Stripe reports |
 //! | `coming` | what happens next, for staff |
@@ -36,6 +36,7 @@ mod fields;
 mod headers;
 mod health;
 mod home;
+mod invoices;
 mod measure;
 mod orders;
 mod page;
@@ -130,6 +131,8 @@ pub(crate) fn routes(portal: Arc<Portal>) -> Router {
         .route("/billing/checkout/{slug}/", get(checkout::form).post(checkout::submit))
         .route("/billing/return/", get(billing::back))
         .route("/billing/portal/", get(billing::ask_portal).post(billing::open_portal))
+        .route("/billing/invoices/", get(invoices::list))
+        .route("/billing/invoices/{id}/{what}/", get(invoices::lead))
         .route("/dashboard/", get(dashboard::overview))
         .route("/dashboard/orders/{id}/", get(orders::look))
         .route("/dashboard/orders/{id}/events", get(orders::events))

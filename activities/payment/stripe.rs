@@ -20,6 +20,7 @@ pub mod events;
 pub mod found;
 mod instruction;
 mod invoice;
+pub mod links;
 pub mod living;
 pub mod mirror;
 mod refund;

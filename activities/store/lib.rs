@@ -49,8 +49,8 @@ pub use mirror::{
 pub use operations::{Gauges, Pool, PoolUse, WaitingSteps, WebhookHealth};
 pub use orders::{Lease, OrderBrief, OrderPlace};
 pub use pages::{
-    Dashboard, EntitlementLine, InvoiceLine, InvoiceStory, MovingSubscription, NextCharge, OrderCard, OrderPage,
-    PaidService, RefusedLetter, ReportLine, ServiceCard, ServicePage, StaffEvent, StaffOrder, StaffOverview,
+    AccountInvoice, ChargeLine, Dashboard, EntitlementLine, InvoiceLine, InvoiceLinks, InvoiceStory, InvoicesPage, MovingSubscription, NextCharge, OrderCard, OrderPage,
+    PaidService, RefundLine, RefusedLetter, ReportLine, ServiceCard, ServicePage, StaffEvent, StaffOrder, StaffOverview,
     StaffSubscription, StepLine, SubscriptionPage, TimelineLine,
 };
 pub use payment_events::{EventGatherer, NewPaymentEvent, PaymentEventListener, PutEvent};

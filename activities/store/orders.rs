@@ -237,6 +237,18 @@ impl Store {
         .ok_or_else(|| StoreError::conflict("account_unknown"))
     }
 
+    /// The customer at Stripe of the account that a subscription is of.
+    pub async fn customer_of_subscription(&self, subscription: &SubscriptionId) -> Result<Option<String>, StoreError> {
+        let known = sqlx::query_scalar!(
+            "select a.stripe_customer_id from subscriptions s join accounts a on a.id = s.account_id where s.id = $1",
+            subscription.0,
+        )
+        .fetch_optional(&self.pool)
+        .await
+        .doing("reading a customer")?;
+        Ok(known.flatten())
+    }
+
     /// The Stripe customer of an account (`cus_…`), once it has one.
     pub async fn stripe_customer(&self, account: AccountId) -> Result<Option<String>, StoreError> {
         sqlx::query_scalar!("select stripe_customer_id from accounts where id = $1", account.0)

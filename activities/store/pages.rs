@@ -11,13 +11,17 @@ use domain::{
 use std::net::IpAddr;
 use time::OffsetDateTime;
 
+mod charges;
 mod dashboard;
 mod history;
+mod invoices;
 mod order;
 mod service;
 mod staff;
 mod subscription;
 
+pub use charges::{ChargeLine, RefundLine};
+pub use invoices::{AccountInvoice, InvoiceLinks, InvoicesPage};
 pub use subscription::{InvoiceStory, MovingSubscription, PaidService, ReportLine, SubscriptionPage};
 
 /// What an account has, owes and may still order.

@@ -128,6 +128,8 @@ async fn a_stranger_buys_a_server_in_a_real_browser() -> Result<()> {
     browser.look("dashboard").await?;
     browser.go("/billing/portal/").await?;
     browser.look("billing").await?;
+    browser.press("Invoices and receipts").await?;
+    browser.look("invoices").await?;
     browser.go("/accounts/logout/").await?;
     browser.look("logout").await?;
     browser.press("Log out").await?;

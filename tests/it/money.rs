@@ -11,11 +11,13 @@
 //! | `confirm` | a payment the bank wants confirmed |
 //! | `ending` | a customer cancels at the end, takes it back, ends it now |
 //! | `given` | credit and time that staff give |
+//! | `invoices` | a customer's invoices: own and foreign, paid, open, void, given back; credit |
 //! | `staff` | what staff tell a running subscription: hold, start again, refund |
 mod coming;
 mod confirm;
 mod ending;
 mod given;
+mod invoices;
 mod lives;
 mod missed;
 mod permutations;

@@ -1,5 +1,5 @@
 //! One subscription as staff see it: every invoice with what was reported about it, given back and told.
-use super::{InvoiceLine, TimelineLine};
+use super::{InvoiceLine, TimelineLine, charges::ChargeLine};
 use crate::{
     InstructionLine, Store, StoreError, Subscription,
     catalogue::money,
@@ -57,8 +57,10 @@ pub struct PaidService {
 pub struct InvoiceStory {
     /// The invoice.
     pub line: InvoiceLine,
-    /// How much of it staff have given back, in minor units.
+    /// How much of it was given back, or is about to be, in minor units.
     pub given_back_minor: i64,
+    /// What was charged for it, oldest first, with what became of it.
+    pub charges: Vec<ChargeLine>,
     /// What Stripe reported about it, oldest first.
     pub reports: Vec<ReportLine>,
 }
@@ -189,14 +191,16 @@ impl Store {
         .fetch_all(&self.pool)
         .await
         .doing("reading payment events")?;
-        let given_back = |invoice: &str| {
+        let mut charges = self.charges(id).await?;
+        let told_back = |invoice: &str| -> i64 {
             let about = |line: &&InstructionLine| line.about.as_deref() == Some(invoice);
             let back =
                 |line: &&InstructionLine| line.kind == AskKind::Refund && line.state != InstructionState::Refused;
             told.iter().filter(about).filter(back).filter_map(|line| line.money.as_ref()).map(|m| m.amount_minor).sum()
         };
-        let story = |line: InvoiceLine| InvoiceStory {
-            given_back_minor: given_back(&line.id),
+        let mut story = |line: InvoiceLine| InvoiceStory {
+            given_back_minor: 0,
+            charges: charges.extract_if(.., |charge| charge.invoice.as_ref() == Some(&line.id)).collect(),
             reports: reports
                 .iter()
                 .filter(|report| report.object_id == line.id)
@@ -208,7 +212,13 @@ impl Store {
                 .collect(),
             line,
         };
-        Ok(lines.into_iter().map(story).collect())
+        let mut stories: Vec<InvoiceStory> = lines.into_iter().map(&mut story).collect();
+        for story in &mut stories {
+            let charged_back: i64 = story.charges.iter().map(ChargeLine::given_back_minor).sum();
+            // What was told is not at Stripe yet, or not in the mirror yet.
+            story.given_back_minor = charged_back.max(told_back(&story.line.id));
+        }
+        Ok(stories)
     }
 
     async fn history_of(&self, id: &SubscriptionId) -> Result<Vec<TimelineLine>, StoreError> {

@@ -96,7 +96,8 @@ fn blank(
         "outcome": outcome(status, &failure),
         "paid": paid, "payment_intent": intent["id"], "payment_method": method,
         "payment_method_details": method_details(world, intent, method),
-        "receipt_email": customer["email"], "refunded": false, "status": status,
+        "receipt_email": customer["email"], "receipt_url": format!("{}/receipts/{id}", world.public_url),
+        "refunded": false, "status": status,
         }),
         &[
             "application",
@@ -105,7 +106,6 @@ fn blank(
             "failure_balance_transaction",
             "on_behalf_of",
             "receipt_number",
-            "receipt_url",
             "review",
             "shipping",
             "source_transfer",

@@ -1,4 +1,4 @@
-//! The hosted page of one invoice, where a person pays or authenticates, and its PDF.
+//! The hosted page of one invoice, where a person pays or authenticates, its PDF, and the receipt of a charge.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -18,9 +18,13 @@ use super::refusal::Refusal;
 use super::world::World;
 use super::{App, invoices, payments};
 
-/// Routes `/i/{invoice}` and `/i/{invoice}/pdf`.
+/// Routes `/i/{invoice}`, `/i/{invoice}/pdf` and `/receipts/{charge}`.
 pub(super) fn router(app: Arc<App>) -> Router {
-    Router::new().route("/i/{id}", get(show).post(act)).route("/i/{id}/pdf", get(pdf)).with_state(app)
+    Router::new()
+        .route("/i/{id}", get(show).post(act))
+        .route("/i/{id}/pdf", get(pdf))
+        .route("/receipts/{id}", get(receipt))
+        .with_state(app)
 }
 
 #[derive(Default, Deserialize)]
@@ -123,6 +127,17 @@ async fn pdf(State(app): State<Arc<App>>, Path(id): Path<String>) -> Response {
     let name = format!("attachment; filename=\"Invoice-{number}.pdf\"");
     ([(header::CONTENT_TYPE, "application/pdf".to_owned()), (header::CONTENT_DISPOSITION, name)], document)
         .into_response()
+}
+
+async fn receipt(State(app): State<Arc<App>>, Path(id): Path<String>) -> Response {
+    let world = app.world();
+    let Some(charge) = world.get("charge", &id, "id").ok().filter(|charge| charge["paid"] == true) else {
+        return page(StatusCode::NOT_FOUND, "Receipt", "<p>There is no such payment.</p>");
+    };
+    let currency = charge["currency"].as_str().unwrap_or_default();
+    let paid = amount(charge["amount"].as_i64().unwrap_or(0), currency);
+    let back = amount(charge["amount_refunded"].as_i64().unwrap_or(0), currency);
+    page(StatusCode::OK, "Receipt", &format!("<p>You paid {paid}; {back} were given back.</p>"))
 }
 
 /// A PDF of one page with one line of text.

@@ -49,9 +49,10 @@ pub use mirror::{
 pub use operations::{Gauges, Pool, PoolUse, WaitingSteps, WebhookHealth};
 pub use orders::{Lease, OrderBrief, OrderPlace};
 pub use pages::{
-    AccountInvoice, ChargeLine, Dashboard, EntitlementLine, InvoiceLine, InvoiceLinks, InvoiceStory, InvoicesPage, MovingSubscription, NextCharge, OrderCard, OrderPage,
-    PaidService, RefundLine, RefusedLetter, ReportLine, ServiceCard, ServicePage, StaffEvent, StaffOrder, StaffOverview,
-    StaffSubscription, StepLine, SubscriptionPage, TimelineLine,
+    AccountInvoice, ChargeLine, Dashboard, EntitlementLine, InvoiceLine, InvoiceLinks, InvoiceStory, InvoicesPage,
+    MovingSubscription, NextCharge, OrderCard, OrderPage, PaidService, RefundLine, RefusedLetter, ReportLine,
+    ServiceCard, ServicePage, StaffEvent, StaffOrder, StaffOverview, StaffSubscription, StepLine, SubscriptionPage,
+    TimelineLine,
 };
 pub use payment_events::{EventGatherer, NewPaymentEvent, PaymentEventListener, PutEvent};
 pub use reconcile::{LivingSubscription, StoredOrder};

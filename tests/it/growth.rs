@@ -171,11 +171,12 @@ async fn ten_thousand_orders_do_not_change_what_a_page_has_to_read() {
             .fetch_one(house.db())
             .await
             .expect("a service");
-    let pages: Vec<String> = ["/", "/pricing/", "/pricing/small/", "/dashboard/", "/billing/portal/", "/billing/invoices/", "/staff/"]
-        .iter()
-        .map(|page| (*page).to_owned())
-        .chain([format!("/dashboard/orders/{order}/"), format!("/dashboard/vps/{service}/")])
-        .collect();
+    let pages: Vec<String> =
+        ["/", "/pricing/", "/pricing/small/", "/dashboard/", "/billing/portal/", "/billing/invoices/", "/staff/"]
+            .iter()
+            .map(|page| (*page).to_owned())
+            .chain([format!("/dashboard/orders/{order}/"), format!("/dashboard/vps/{service}/")])
+            .collect();
     let young = costs(&house, &pages).await;
     years_pass(&house).await;
     let old = costs(&house, &pages).await;

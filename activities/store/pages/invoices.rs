@@ -45,10 +45,8 @@ pub struct AccountInvoice {
     pub refunded_minor: i64,
     /// Whether the customer's bank disputes its payment, or did.
     pub disputed: bool,
-    /// Whether Stripe has a page of it.
+    /// Whether Stripe has a page and a PDF of it: it is no draft.
     pub has_page: bool,
-    /// Whether Stripe has a PDF of it.
-    pub has_pdf: bool,
     /// Whether Stripe has a receipt of its payment.
     pub has_receipt: bool,
     /// When it was made.
@@ -74,7 +72,7 @@ impl Store {
         let rows = sqlx::query!(
             r#"select i.id, i.number, i.status, i.subscription_id, p.name as plan_name,
                 coalesce(i.total_minor, i.amount_due_minor) as "total_minor!", i.amount_due_minor, i.currency, i.created_at,
-                i.hosted_url is not null as "has_page!", i.pdf_url is not null as "has_pdf!",
+                i.hosted_url is not null as "has_page!",
                 coalesce((select string_agg(named.hostname, ', ') from (
                     select v.hostname from services v where v.subscription_id = s.id and v.status <> 'undone'
                     order by v.hostname limit $4) as named), '') as "hostnames!"
@@ -111,7 +109,6 @@ impl Store {
                     total: money(row.total_minor, &row.currency)?,
                     amount_due: money(row.amount_due_minor, &row.currency)?,
                     has_page: row.has_page,
-                    has_pdf: row.has_pdf,
                     created_at: row.created_at,
                     id: row.id,
                 })

@@ -112,7 +112,8 @@ async fn old_addresses_are_asked_for_again_and_long_lists_have_pages() {
     let second = held.customer.visitor.open(older.as_str()).await.expect("the older ones").ok().expect("a page");
     let both = [first.texts("tbody tr"), second.texts("tbody tr")];
     assert_eq!(both.each_ref().map(Vec::len), [50, 20]);
-    let distinct: BTreeSet<String> = [&first, &second].iter().flat_map(|page| page.texts("tbody tr td:first-child")).collect();
+    let distinct: BTreeSet<String> =
+        [&first, &second].iter().flat_map(|page| page.texts("tbody tr td:first-child")).collect();
     assert_eq!(distinct.len(), 70, "an invoice is on both pages or on none");
     assert!(second.link("?before=").is_err(), "there are still older ones");
     let nothing = list(&held, "?before=in_of_nobody").await;

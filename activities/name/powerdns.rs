@@ -4,7 +4,6 @@
 //! records; names must be canonical (lower case, final dot).
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    sync::Arc,
     time::Duration,
 };
 
@@ -14,10 +13,7 @@ use reqwest::{
     redirect,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use tokio::{
-    sync::Semaphore,
-    time::{sleep, timeout},
-};
+use tokio::time::sleep;
 use url::Url;
 
 use crate::{
@@ -26,8 +22,6 @@ use crate::{
 };
 
 const CALL_LIMIT: Duration = Duration::from_secs(4);
-/// How long a change waits for the one before it. It does not depend on its turn: it only succeeds sooner with it.
-const TURN_LIMIT: Duration = Duration::from_millis(500);
 /// When a change is asked for again that the server refused because it was busy with another.
 const PAUSES: [Duration; 3] = [Duration::from_millis(20), Duration::from_millis(60), Duration::from_millis(180)];
 const ANSWER_LIMIT_BYTES: usize = 16 << 20;
@@ -149,13 +143,24 @@ struct Entry {
     content: String,
 }
 
+impl Entry {
+    fn replacing(&self) -> Change {
+        Change {
+            name: self.name.clone(),
+            kind: self.kind,
+            changetype: "REPLACE",
+            ttl: Some(TTL_SECS),
+            records: vec![Record { content: self.content.clone(), disabled: false }],
+        }
+    }
+}
+
 /// A PowerDNS authoritative server.
 #[derive(Clone)]
 pub struct PowerDnsApi {
     http: reqwest::Client,
     base: Url,
     zone: String,
-    turns: Arc<Semaphore>,
 }
 
 impl PowerDnsApi {
@@ -171,7 +176,7 @@ impl PowerDnsApi {
             .map_err(|_| PowerDnsError::Settings)?;
         let mut base = url.clone();
         base.set_path(&format!("{}/{SERVER}/", url.path().trim_end_matches('/')));
-        Ok(Self { http, base, zone: super::canonical(zone), turns: Arc::new(Semaphore::new(1)) })
+        Ok(Self { http, base, zone: super::canonical(zone) })
     }
 
     /// Publishes a name forward and backward.
@@ -182,16 +187,9 @@ impl PowerDnsApi {
         let zones = self.zones().await?;
         let held = entries(published).into_iter().map(|entry| zone_of(&zones, &entry.name).map(|zone| (zone, entry)));
         let held: Vec<_> = held.collect::<Result<_, _>>()?;
-        for (zone, entry) in held {
-            let record = Record { content: entry.content, disabled: false };
-            let change = Change {
-                name: entry.name,
-                kind: entry.kind,
-                changetype: "REPLACE",
-                ttl: Some(TTL_SECS),
-                records: vec![record],
-            };
-            self.change(zone, change).await?;
+        for together in held.chunk_by(|one, next| one.0.id == next.0.id) {
+            let Some((zone, _)) = together.first() else { continue };
+            self.change(zone, together.iter().map(|(_, entry)| entry.replacing()).collect()).await?;
         }
         Ok(())
     }
@@ -208,7 +206,7 @@ impl PowerDnsApi {
             }
             let change =
                 Change { name: entry.name, kind: entry.kind, changetype: "DELETE", ttl: None, records: Vec::new() };
-            self.change(zone, change).await?;
+            self.change(zone, vec![change]).await?;
         }
         Ok(())
     }
@@ -241,11 +239,10 @@ impl PowerDnsApi {
         Ok(set.is_some_and(|set| matches!(set.records.as_slice(), [only] if same(&only.content, &entry.content))))
     }
 
-    /// Changes one set. A name server over `SQLite` answers 500 to two changes that begin together: ours come one after the
-    /// other, and one that meets somebody else's is asked for again at once.
-    async fn change(&self, zone: &Zone, change: Change) -> Result<(), PowerDnsError> {
-        let changes = Changes { rrsets: vec![change] };
-        let _turn = timeout(TURN_LIMIT, self.turns.acquire()).await;
+    /// Changes sets of one zone. A name server over `SQLite` answers 500 to one of two changes that begin together: it is
+    /// asked for again at once.
+    async fn change(&self, zone: &Zone, changes: Vec<Change>) -> Result<(), PowerDnsError> {
+        let changes = Changes { rrsets: changes };
         for pause in PAUSES {
             match self.try_change(zone, &changes).await {
                 Err(PowerDnsError::Refused { status: 500, .. }) => sleep(pause).await,

@@ -1,11 +1,11 @@
-//! One PowerDNS authoritative server with its HTTP API, over an `SQLite` file of its own.
+//! One PowerDNS authoritative server with its HTTP API, over LMDB files of its own: changes that begin
+//! together wait for each other there, where `SQLite` refuses one of them.
 
 use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use nix::sys::signal::Signal;
 use serde_json::json;
 use url::Url;
@@ -16,12 +16,7 @@ use crate::process::{Launch, Running};
 use crate::tools::tool;
 
 const READY_LIMIT: Duration = Duration::from_secs(20);
-const GET_SERVER: &str = "sudo apt-get install pdns-server pdns-backend-sqlite3";
-/// The package's own schema fits its own server; images without documentation keep only the first.
-const SCHEMAS: [&str; 2] = [
-    "/usr/share/pdns-backend-sqlite3/schema/schema.sqlite3.sql",
-    "/usr/share/doc/pdns-backend-sqlite3/schema.sqlite3.sql",
-];
+const GET_SERVER: &str = "sudo apt-get install pdns-server pdns-backend-lmdb";
 
 /// A running PowerDNS.
 #[derive(Debug)]
@@ -39,20 +34,17 @@ impl PowerDns {
         let program = tool("pdns_server", GET_SERVER)?;
         let folder = place.data().join("powerdns");
         fs::create_dir(&folder)?;
-        let database = folder.join("zones.sqlite3");
-        make_database(place, &database).await?;
         let (dns_port, api_port) = (free_port()?, free_port()?);
         let api_key = format!("{:032x}", rand::random::<u128>());
         let settings = format!(
-            "launch=gsqlite3\ngsqlite3-database={database}\ngsqlite3-pragma-synchronous=0\nlocal-address=127.0.0.1\nlocal-port={dns_port}\n\
+            "launch=lmdb\nlmdb-filename={folder}/zones.lmdb\nlmdb-shards=1\nlmdb-sync-mode=nosync\nlocal-address=127.0.0.1\nlocal-port={dns_port}\n\
              api=yes\napi-key={api_key}\nwebserver=yes\nwebserver-address=127.0.0.1\nwebserver-port={api_port}\n\
              webserver-allow-from=127.0.0.1\nsocket-dir={folder}\ndaemon=no\nguardian=no\ncache-ttl=0\nquery-cache-ttl=0\n\
              negquery-cache-ttl=0\nzone-cache-refresh-interval=0\nloglevel=4\n",
-            database = database.display(),
             folder = folder.display(),
         );
         fs::write(folder.join("pdns.conf"), settings)?;
-        for path in [folder.as_path(), &database, &folder.join("pdns.conf")] {
+        for path in [folder.as_path(), &folder.join("pdns.conf")] {
             give_to(path, place.account())?;
         }
         let launch = Launch::new("powerdns", program)
@@ -90,18 +82,6 @@ impl PowerDns {
     pub(crate) async fn stop(self) -> Result<()> {
         self.server.stop(Signal::SIGTERM).await
     }
-}
-
-async fn make_database(place: &Place, database: &Path) -> Result<()> {
-    let schema = SCHEMAS.iter().map(Path::new).find(|file| file.is_file());
-    let schema =
-        schema.with_context(|| format!("PowerDNS's SQLite backend is not installed; get it with: {GET_SERVER}"))?;
-    let launch = Launch::new("powerdns-schema", tool("sqlite3", "sudo apt-get install sqlite3")?)
-        .args([database])
-        // Whoever reads does not wait for whoever writes.
-        .input(&format!("pragma journal_mode = wal;\n{}", fs::read_to_string(schema)?));
-    launch.run(&place.logs(), READY_LIMIT).await?;
-    Ok(())
 }
 
 /// The reverse zone of a /16.

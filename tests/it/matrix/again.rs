@@ -229,7 +229,7 @@ async fn given_up(again: &mut Again<'_>, house: &House) {
     bought.begin(&again.client).await;
     bought.page_opens().await;
     let gate = house.names_gate().expect("a gate");
-    let contains = format!(r#""{}","type":"AAAA","changetype":"REPLACE""#, bought.name);
+    let contains = bought.reverse_name();
     let refused = json!({"kind": "status", "status": 422, "body": {"error": "no"}, "contains": contains});
     let refused = gate.add_fault(refused).await.expect("a fault");
     bought.pay().await;

@@ -144,6 +144,11 @@ impl<'a> Bought<'a> {
         serde_json::from_value(input).expect("an order")
     }
 
+    /// What only the change to the first of its reverse names holds: its own name is published by then.
+    pub(super) fn reverse_name(&self) -> String {
+        format!(r#""type":"PTR","changetype":"REPLACE","ttl":300,"records":[{{"content":"{}""#, self.name)
+    }
+
     pub(crate) fn workflow_id(&self) -> String {
         self.order.workflow_id()
     }

@@ -191,7 +191,7 @@ impl<'a> Cell<'a> {
     /// The name cannot be published to its end, and staff give the order up.
     async fn give_up(&mut self) {
         let gate = self.bought.house.names_gate().expect("a gate");
-        let contains = format!(r#""{}","type":"AAAA","changetype":"REPLACE""#, self.bought.name);
+        let contains = self.bought.reverse_name();
         let refused = json!({"kind": "status", "status": 422, "body": {"error": "no"}, "contains": contains});
         let refused = gate.add_fault(refused).await.expect("a fault");
         self.bought.pay().await;

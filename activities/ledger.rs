@@ -5,8 +5,8 @@ use std::sync::Arc;
 use contract::{
     attention::Verdict,
     ledger::{
-        AttentionRaised, AttentionSettled, AttentionSubject, ClosedOrder, InstructionNote, PaidOrder, Reserved,
-        ServiceChange, ServiceRef, StepProgress, SubscriptionMirror, defs,
+        AttentionRaised, AttentionSettled, AttentionSubject, ClosedOrder, InstructionNote, PaidOrder, PlanChange,
+        PlanChanged, PlanStage, Reserved, ServiceChange, ServiceRef, StepProgress, SubscriptionMirror, defs,
     },
     letter::{LetterInput, LetterSubject},
     machine::MachineRef,
@@ -17,7 +17,8 @@ use domain::{
     instruction::InstructionState,
 };
 use store::{
-    AttentionVerdict, InstructionEnd, NewAttention, NewOrder, QueuedLetter, SettledAttention, Store, StoreError,
+    AttentionVerdict, InstructionEnd, NewAttention, NewOrder, PlanVerdict, QueuedLetter, SettledAttention, Store,
+    StoreError,
 };
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
@@ -182,6 +183,30 @@ impl LedgerDesk {
         change: ServiceChange,
     ) -> Result<(), ActivityError> {
         Ok(self.store.change_service(change.service, change.status).await.map_err(failed)?)
+    }
+
+    /// Holds the memory of another plan, gives it back, or notes that the plan is charged now.
+    ///
+    /// *Idempotence*: what is held or noted already stays.
+    #[activity(definition = defs::ChangePlan)]
+    pub async fn change_plan(
+        self: Arc<Self>,
+        _ctx: ActivityContext,
+        change: PlanChange,
+    ) -> Result<PlanChanged, ActivityError> {
+        let PlanChange { subscription, price, stage } = change;
+        let changed = match stage {
+            PlanStage::Check => self.store.check_plan(&subscription, &price).await,
+            PlanStage::Room => self.store.hold_room_for_plan(&subscription, &price).await,
+            PlanStage::GiveBack => self.store.give_room_back(&subscription).await,
+            PlanStage::Apply => self.store.apply_plan(&subscription, &price).await,
+        };
+        Ok(match changed.map_err(failed)? {
+            PlanVerdict::Done => PlanChanged::Done,
+            PlanVerdict::NoRoom => PlanChanged::NoRoom,
+            PlanVerdict::Shrinks => PlanChanged::Shrinks,
+            PlanVerdict::Unknown => PlanChanged::Unknown,
+        })
     }
 
     /// Writes an instruction down, or what became of it.

@@ -5,7 +5,7 @@
 #![expect(missing_docs, reason = "the constants that the macro makes of each activity cannot carry a docstring")]
 use std::sync::Arc;
 
-use contract::machine::{Building, Built, CloneOutcome, MachineRef, defs};
+use contract::machine::{Building, Built, CloneOutcome, Fitting, MachineRef, defs};
 use domain::order::Step;
 use rand::seq::IndexedRandom as _;
 use store::{KeyRing, Lease, OrderBrief, OrderPlace, Store};
@@ -112,6 +112,19 @@ impl MachineDesk {
         let doing = doing("resuming", &machine);
         alive(&ctx, &doing.clone(), |progress| async move {
             self.proxmox.resume(&target(&machine), &progress).await.map_err(|error| error.into_fault(doing))
+        })
+        .await
+    }
+
+    /// Fits size and disk to the plan, with a restart where the size differs. *Idempotence*: what fits already is left.
+    #[activity(definition = defs::Fit)]
+    pub async fn fit(self: Arc<Self>, ctx: ActivityContext, fitting: Fitting) -> Result<(), ActivityError> {
+        let Fitting { machine, runs } = fitting;
+        let doing = doing("fitting", &machine);
+        alive(&ctx, &doing.clone(), |progress| async move {
+            let size = self.order(&machine, &doing).await?.0.size;
+            let fitted = self.proxmox.fit(&target(&machine), size, runs, &progress).await;
+            fitted.map_err(|error| error.into_fault(doing))
         })
         .await
     }

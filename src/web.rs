@@ -6,6 +6,7 @@
 //! | `home` `pricing` | what is sold |
 //! | `accounts` | sign up, log in, log out, verify an address |
 //! | `checkout` `billing` `invoices` | order, pay, manage the payment, read every invoice |
+//! | `plan_change` | another plan for a server, its price first |
 //! | `dashboard` `orders` `services` `ending` | what a customer has, and how it ends |
 //! | `webhook` | what Stripe reports |
 //! | `coming` | what happens next, for staff |
@@ -41,6 +42,7 @@ mod measure;
 mod orders;
 mod page;
 pub(crate) mod password;
+mod plan_change;
 mod posted;
 mod pricing;
 mod redirect;
@@ -139,6 +141,8 @@ pub(crate) fn routes(portal: Arc<Portal>) -> Router {
         .route("/dashboard/vps/{id}/", get(services::look))
         .route("/dashboard/vps/{id}/cancel/", get(ending::look))
         .route("/dashboard/vps/{id}/cancel/{what}/", post(ending::tell))
+        .route("/dashboard/vps/{id}/plan/", get(plan_change::list).post(plan_change::keep))
+        .route("/dashboard/vps/{id}/plan/{slug}/", get(plan_change::look).post(plan_change::tell))
         .route("/dashboard/vps/{id}/password/", post(services::show_password))
         .route("/staff/", get(staff::overview))
         .route("/staff/coming/", get(coming::look))

@@ -18,6 +18,7 @@ use temporalio_workflow::WorkflowContext;
 
 use crate::{
     attention::{Halt, Outcome, attempt_at_once, record},
+    plan,
     subscription::Subscription,
     suspend,
     wait::now,
@@ -69,6 +70,8 @@ async fn perform(ctx: &WorkflowContext<Subscription>, instruction: &Instruction)
             Ok(done(None))
         }
         Ask::Restore { until } => restore(ctx, instruction, until).await,
+        Ask::ChangePlan { ref price, .. } => plan::change(ctx, instruction, price).await,
+        Ask::ChangePlanAtEnd { ref price } => plan::change_at_end(ctx, instruction, price).await,
         _ => at_stripe(ctx, instruction).await,
     }
 }
@@ -92,7 +95,10 @@ async fn restore(
     Ok(done(None))
 }
 
-async fn at_stripe(ctx: &WorkflowContext<Subscription>, instruction: &Instruction) -> Result<InstructionOutcome, Halt> {
+pub(crate) async fn at_stripe(
+    ctx: &WorkflowContext<Subscription>,
+    instruction: &Instruction,
+) -> Result<InstructionOutcome, Halt> {
     let errand = Errand { subscription: ctx.state(Subscription::id), instruction: instruction.clone() };
     match attempt_at_once(ctx, Step::CarryOut, Payment::carry_out, errand).await {
         Ok(Outcome::Ran(CarriedOut::Done { object })) => Ok(done(object)),
@@ -109,6 +115,6 @@ fn done(object: Option<String>) -> InstructionOutcome {
     InstructionOutcome { state: InstructionState::Done, words: None, object }
 }
 
-fn refused(why: &str) -> InstructionOutcome {
+pub(crate) fn refused(why: &str) -> InstructionOutcome {
     InstructionOutcome { state: InstructionState::Refused, words: Some(why.to_owned()), object: None }
 }

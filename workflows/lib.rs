@@ -7,6 +7,7 @@
 //! | [`subscription`] | look at Stripe → the one next act → wait; for years |
 //! | `renew` `suspend` `expire` | the acts of a subscription, one group each |
 //! | `instructions` | what people told a subscription to do, one after the other, before its next look |
+//! | `plan` | another plan: room, payment, and the machine fitted to it |
 //! | `undo` | promises to take a step back, kept in reverse |
 //! | [`attention`] | a step out of patience waits here until staff retry, skip or abandon |
 //! | [`round`] | goes through Stripe's events, or compares what lives with Stripe, once for each time a schedule says so |
@@ -24,6 +25,7 @@ pub mod letter;
 mod notify;
 pub mod order;
 mod patience;
+mod plan;
 mod provision;
 mod renew;
 pub mod round;

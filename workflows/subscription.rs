@@ -23,7 +23,7 @@ use temporalio_workflow::{
 
 use crate::{
     attention::{Attended, Desk, Halt, Outcome, attempt_at_once, record, write},
-    expire, instructions, renew, search, suspend,
+    expire, instructions, plan, renew, search, suspend,
     wait::{now, wait},
 };
 
@@ -63,6 +63,19 @@ impl Subscription {
     /// Takes an instruction off the list.
     pub(crate) fn told_over(&mut self, instruction: &Instruction) {
         self.life.told.retain(|told| told.id != instruction.id);
+    }
+
+    /// Whether another price is charged than the machine was fitted to.
+    fn is_repriced(&self, view: &SubscriptionView) -> bool {
+        view.price.is_some() && self.life.standing.price.is_some() && view.price != self.life.standing.price
+    }
+
+    /// Keeps what Stripe said last. The first price seen is the one the machine was built for.
+    fn saw(&mut self, view: &SubscriptionView) {
+        if self.life.standing.price.is_none() {
+            self.life.standing.price.clone_from(&view.price);
+        }
+        self.seen = Some(view.clone());
     }
 
     /// Until when staff hold what takes something away.
@@ -232,7 +245,11 @@ impl Subscription {
                 // A worker of the release before may have read this already, and asked for nothing.
                 open.needs_confirmation = ctx.patched("a-payment-to-confirm-is-asked-for");
             }
-            ctx.state_mut(|s| s.seen = Some(view.clone()));
+            if ctx.state(|s| s.is_repriced(&view)) && !ctx.patched("a-price-that-changed-is-fitted") {
+                // So may it have done with another price.
+                view.price = None;
+            }
+            ctx.state_mut(|s| s.saw(&view));
             let (standing, policy) = ctx.state(|s| (s.life.standing.clone(), s.life.policy.clone()));
             let act = match decide(&standing, &view, &policy, now(ctx)) {
                 Next::Over => return Ok(Look::Over),
@@ -277,6 +294,7 @@ impl Subscription {
         let done = match act {
             Act::NoteOverdue { .. } | Act::NotePaid => true,
             Act::Receipt { invoice } => renew::receipt(ctx, &id, invoice).await?,
+            Act::Reprice { price } => plan::reprice(ctx, &id, price).await?,
             Act::AskToConfirm { invoice } => renew::ask_to_confirm(ctx, &id, invoice).await?,
             Act::Remind { invoice, number } => renew::remind(ctx, &id, invoice, *number).await?,
             Act::WarnOfEnd { period_end } => renew::warn_of_end(ctx, &id, *period_end).await?,

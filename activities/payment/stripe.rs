@@ -23,7 +23,9 @@ mod invoice;
 pub mod links;
 pub mod living;
 pub mod mirror;
+mod plan;
 mod refund;
+mod schedule;
 pub mod subscription;
 pub mod webhook;
 

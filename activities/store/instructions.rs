@@ -130,10 +130,6 @@ async fn put(
     order: OrderId,
     told: &Instruction,
 ) -> Result<(), StoreError> {
-    let about = match &told.what {
-        Ask::Refund { invoice, .. } => Some(invoice),
-        _ => None,
-    };
     sqlx::query!(
         "insert into instructions
             (id, subscription_id, kind, about, amount_minor, currency, until, actor, reason, order_id, state)
@@ -141,7 +137,7 @@ async fn put(
         told.id.0,
         subscription.0,
         told.what.kind().as_str(),
-        about,
+        told.what.about(),
         told.what.money().map(|money| money.amount_minor),
         told.what.money().map(|money| money.currency.as_str()),
         moment(&told.what)?,
@@ -192,6 +188,11 @@ fn line(what: &Ask) -> Result<String, StoreError> {
         Ask::Refund { invoice, money } => format!("{money} of invoice {invoice} were given back."),
         Ask::Credit { money } => format!("{money} were credited to your account; the next invoices use them first."),
         Ask::Extend { .. } => format!("Your period was extended until {day} without a charge."),
+        Ask::ChangePlan { shown, .. } => {
+            format!("Another plan was chosen, and {shown} paid for the rest of the period.")
+        }
+        Ask::ChangePlanAtEnd { .. } => "Another plan was chosen for the end of the period.".to_owned(),
+        Ask::KeepPlan => "The plan stays as it is after all.".to_owned(),
         Ask::CancelAtEnd => "It was asked to end with its period.".to_owned(),
         Ask::GoOn => "It was asked to go on after all.".to_owned(),
         Ask::CancelNow => "It was ended at once, as asked for.".to_owned(),

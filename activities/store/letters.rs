@@ -229,6 +229,7 @@ fn line(kind: &str) -> Option<&'static str> {
         "payment_received" => "We wrote to you: your payment arrived.",
         "payment_reminder" => "We wrote to you: a payment is missing.",
         "payment_confirmation" => "We wrote to you: your bank wants a payment confirmed.",
+        "service_resized" => "We wrote to you: your server has its new size.",
         "service_restored" => "We wrote to you: your server was started again.",
         "service_suspended" => "We wrote to you: your server is suspended.",
         "service_resumed" => "We wrote to you: your server runs again.",

@@ -27,6 +27,7 @@ pub mod operations;
 pub mod orders;
 pub mod pages;
 pub mod payment_events;
+pub mod plan_change;
 mod readers;
 pub mod reconcile;
 pub mod reservations;
@@ -55,6 +56,7 @@ pub use pages::{
     TimelineLine,
 };
 pub use payment_events::{EventGatherer, NewPaymentEvent, PaymentEventListener, PutEvent};
+pub use plan_change::PlanVerdict;
 pub use reconcile::{LivingSubscription, StoredOrder};
 pub use reservations::{NewOrder, Place, Reserved};
 pub use seal::{KeyRing, SealFault};

@@ -241,8 +241,10 @@ pub struct ServicePage {
     pub timeline: Vec<TimelineLine>,
     /// Whether a generated password waits to be shown once.
     pub password_waiting: bool,
-    /// The newest wish about its end.
+    /// The newest wish of the customer.
     pub asked: Option<InstructionLine>,
+    /// The plan it changes to when the period ends, by name.
+    pub next_plan: Option<String>,
 }
 
 /// One invoice.

@@ -102,7 +102,7 @@ fn words(act: Act) -> (&'static str, String) {
         Act::Retain => ("Stop", "and keep it for the retention days".to_owned()),
         Act::WarnOfDestruction { .. } => ("Letter", "last call before it is destroyed".to_owned()),
         Act::Expire => ("Destroy", "with everything on it".to_owned()),
-        Act::NoteOverdue { .. } | Act::NotePaid | Act::EndSubscription => ("Note", String::new()),
+        Act::NoteOverdue { .. } | Act::NotePaid | Act::EndSubscription | Act::Reprice { .. } => ("Note", String::new()),
     }
 }
 

@@ -131,6 +131,10 @@ fn asked(kind: AskKind, posted: &Posted, known: &SubscriptionPage) -> Result<Ask
         AskKind::Extend => Ask::Extend { until: tell::day(posted.text("until"))? },
         AskKind::Credit => Ask::Credit { money: amount(posted, &known.subscription.money)? },
         AskKind::Refund => refund(posted, known)?,
+        // The customer has to see the price first.
+        AskKind::ChangePlan | AskKind::ChangePlanAtEnd | AskKind::KeepPlan => {
+            return Err(Untold::form("The customer changes the plan."));
+        }
         AskKind::CancelAtEnd => Ask::CancelAtEnd,
         AskKind::GoOn => Ask::GoOn,
         AskKind::CancelNow => Ask::CancelNow,

@@ -31,7 +31,7 @@ mod story;
 mod stuck;
 mod wire;
 
-pub(crate) use order::{Bought, LIMIT, Story};
+pub(crate) use order::{Bought, LIMIT, Story, change_price};
 pub(crate) use story::decide_firmly;
 
 const COLUMNS: [&str; 8] = [

@@ -12,6 +12,7 @@
 //! | `ending` | a customer cancels at the end, takes it back, ends it now |
 //! | `given` | credit and time that staff give |
 //! | `invoices` | a customer's invoices: own and foreign, paid, open, void, given back; credit |
+//! | `plan` | a larger plan, its price first; a price changed at Stripe |
 //! | `staff` | what staff tell a running subscription: hold, start again, refund |
 mod coming;
 mod confirm;
@@ -21,6 +22,7 @@ mod invoices;
 mod lives;
 mod missed;
 mod permutations;
+mod plan;
 mod rebuild;
 mod staff;
 mod story;

@@ -217,6 +217,7 @@ async fn life(bench: &Bench<'_>, account: uuid::Uuid) -> (Value, Value) {
     let mirror = json!({"subscription": subscription, "view": view, "phase": "active", "destroy_at": null});
     bench.twice("ledger.mirror_subscription", mirror).await;
     told(bench, &subscription).await;
+    grown(bench, &subscription, &machine).await;
     let services = bench.twice("ledger.services", subscription.clone()).await;
     assert_eq!(services.as_array().map(Vec::len), Some(1), "{services}");
     (subscription, machine)
@@ -240,6 +241,25 @@ async fn told(bench: &Bench<'_>, subscription: &Value) {
     let refunds = vendors(bench.house).await.money["refunds"].clone();
     assert_eq!(refunds.len(), 1, "given back otherwise than once: {refunds:?}");
     assert_eq!(refunds[0]["amount"], 200);
+}
+
+/// Another plan, and the machine fitted to it.
+async fn grown(bench: &Bench<'_>, subscription: &Value, machine: &Value) {
+    let price: String = sqlx::query_scalar(
+        "select pr.stripe_price_id from prices pr join plans p on p.id = pr.plan_id
+         where p.slug = 'medium' and pr.term = 'monthly' and pr.active",
+    )
+    .fetch_one(bench.house.db())
+    .await
+    .expect("a price");
+    let change = |price: &str, stage: &str| json!({"subscription": subscription, "price": price, "stage": stage});
+    assert_eq!(bench.twice("ledger.change_plan", change("price_of_nobody", "Room")).await, json!("Unknown"));
+    for stage in ["Room", "GiveBack", "Apply"] {
+        assert_eq!(bench.twice("ledger.change_plan", change(&price, stage)).await, json!("Done"));
+    }
+    bench.twice("machine.fit", json!({"machine": machine, "runs": true})).await;
+    let vms = vendors(bench.house).await.machine_state["vms"].to_string();
+    assert!(vms.contains("4096"), "the machine was not fitted: {vms}");
 }
 
 /// Suspension, return, and the end of everything.

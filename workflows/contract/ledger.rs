@@ -142,6 +142,43 @@ pub struct InstructionOutcome {
     pub object: Option<String>,
 }
 
+/// What is to be done about another price of a subscription.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PlanStage {
+    /// Say only whether a machine can become what its plan is.
+    Check,
+    /// Hold the memory its plan needs, before anything is charged.
+    Room,
+    /// Hold only what the plan needs that the machine was last fitted to.
+    GiveBack,
+    /// It is charged: note it.
+    Apply,
+}
+
+/// Another price of a subscription.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanChange {
+    /// Which subscription.
+    pub subscription: SubscriptionId,
+    /// The price at Stripe (`price_…`).
+    pub price: String,
+    /// What is to be done.
+    pub stage: PlanStage,
+}
+
+/// What became of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PlanChanged {
+    /// Done.
+    Done,
+    /// The node of a machine has not enough memory left.
+    NoRoom,
+    /// A disk would have to shrink.
+    Shrinks,
+    /// No plan of ours has that price.
+    Unknown,
+}
+
 /// The ledger activities. Each is one database transaction, and writes its own timeline entry.
 pub struct Ledger;
 
@@ -226,6 +263,12 @@ impl Ledger {
         unimplemented!()
     }
 
+    /// Holds the memory of another plan, gives it back, or notes that the plan is charged now.
+    #[activity(name = "ledger.change_plan")]
+    pub fn change_plan(_: PlanChange) -> Result<PlanChanged, ActivityError> {
+        unimplemented!()
+    }
+
     /// Writes an instruction down, or what became of it. Gives how far it is; what is done or refused stays so.
     #[activity(name = "ledger.note_instruction")]
     pub fn note_instruction(_: InstructionNote) -> Result<InstructionState, ActivityError> {
@@ -236,7 +279,7 @@ impl Ledger {
 /// Markers an implementation names with `#[activity(definition = …)]`.
 pub mod defs {
     pub use super::ledger::{
-        AdoptNumber, ChangeService, CloseOrder, Delivered, MirrorSubscription, NoteInstruction, Paid, QueueLetter,
-        RaiseAttention, Renumber, Reserve, Services, SettleAttention, Step as NoteStep,
+        AdoptNumber, ChangePlan, ChangeService, CloseOrder, Delivered, MirrorSubscription, NoteInstruction, Paid,
+        QueueLetter, RaiseAttention, Renumber, Reserve, Services, SettleAttention, Step as NoteStep,
     };
 }

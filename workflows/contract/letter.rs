@@ -29,6 +29,8 @@ states! {
         ServiceResumed = "service_resumed",
         /// Our staff started your server again.
         ServiceRestored = "service_restored",
+        /// Your server has the size of its new plan.
+        ServiceResized = "service_resized",
         /// Your subscription will end.
         SubscriptionEnding = "subscription_ending",
         /// Your server is stopped and will be destroyed.

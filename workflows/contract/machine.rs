@@ -57,6 +57,15 @@ pub enum Built {
     },
 }
 
+/// A machine to be fitted to its plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fitting {
+    /// Which machine.
+    pub machine: MachineRef,
+    /// Whether it runs afterwards; one that is stopped stays stopped.
+    pub runs: bool,
+}
+
 /// The machine activities. Each may run twice; each looks before it acts.
 pub struct Machine;
 
@@ -117,6 +126,13 @@ impl Machine {
         unimplemented!()
     }
 
+    /// Fits size and disk to the plan in the order's row, with a restart when the machine runs and its size differs. The
+    /// disk only grows. Refuses a machine without our stamp.
+    #[activity(name = "machine.fit")]
+    pub fn fit(_: Fitting) -> Result<(), ActivityError> {
+        unimplemented!()
+    }
+
     /// Destroys the machine, its disks and its firewall rules. Not there is done; not ours is left alone and is an error.
     #[activity(name = "machine.destroy")]
     pub fn destroy(_: MachineRef) -> Result<(), ActivityError> {
@@ -127,6 +143,6 @@ impl Machine {
 /// Markers an implementation names with `#[activity(definition = …)]`.
 pub mod defs {
     pub use super::machine::{
-        Answer, Build, CloneTemplate, Configure, Destroy, Protect, Resize, Resume, Start, Suspend,
+        Answer, Build, CloneTemplate, Configure, Destroy, Fit, Protect, Resize, Resume, Start, Suspend,
     };
 }

@@ -79,6 +79,9 @@ pub struct SubscriptionView {
     pub paid_invoice: Option<String>,
     /// The oldest invoice that is finalised and not paid.
     pub open_invoice: Option<OpenInvoice>,
+    /// What is charged each term (`price_…`).
+    #[serde(default)]
+    pub price: Option<String>,
 }
 
 /// A missing payment and what was done about it.
@@ -115,6 +118,12 @@ pub struct Standing {
     /// The invoice whose payment the customer was asked to confirm.
     #[serde(default)]
     pub asked_to_confirm: Option<String>,
+    /// The price the machine was last fitted to; the first one seen is the one it was built for.
+    #[serde(default)]
+    pub price: Option<String>,
+    /// How often it was fitted to another.
+    #[serde(default)]
+    pub fitted: u32,
 }
 
 impl Default for Standing {
@@ -129,6 +138,8 @@ impl Default for Standing {
             warned_at: None,
             hold_until: None,
             asked_to_confirm: None,
+            price: None,
+            fitted: 0,
         }
     }
 }
@@ -148,6 +159,11 @@ pub enum Act {
     },
     /// Note that nothing is missing any more although nothing had been stopped.
     NotePaid,
+    /// Note another price, and fit the machine to its plan.
+    Reprice {
+        /// The price (`price_…`).
+        price: String,
+    },
     /// Ask the customer to confirm a payment with their bank.
     AskToConfirm {
         /// Of which invoice.
@@ -202,6 +218,11 @@ impl Act {
         matches!(self, Self::Suspend { .. } | Self::Retain | Self::EndSubscription | Self::Expire)
     }
 
+    /// Whether the customer sees nothing of it.
+    const fn only_notes(&self) -> bool {
+        matches!(self, Self::NoteOverdue { .. } | Self::NotePaid | Self::EndSubscription | Self::Reprice { .. })
+    }
+
     /// Whether it waits while staff hold: what takes something away, and the warning of it.
     const fn can_be_held(&self) -> bool {
         self.takes_away() || matches!(self, Self::WarnOfDestruction { .. })
@@ -224,6 +245,12 @@ fn due(standing: &Standing, view: &SubscriptionView, policy: &SubscriptionPolicy
     use SubscriptionStatus as S;
     if standing.phase == Phase::Expired {
         return Next::Over;
+    }
+    let lives = matches!(view.status, S::Active | S::Trialing | S::PastDue | S::Unpaid);
+    if let (true, Some(price), Some(fitted)) = (lives, &view.price, &standing.price)
+        && price != fitted
+    {
+        return Next::Do(Act::Reprice { price: price.clone() });
     }
     match view.status {
         S::Active | S::Trialing => when_paid(standing, view, policy, now),
@@ -321,6 +348,10 @@ impl Standing {
             Act::NoteOverdue { invoice } => {
                 self.phase = Phase::PastDue;
                 self.overdue = Some(Overdue { invoice: invoice.clone(), since: now, reminders_sent: 0 });
+            }
+            Act::Reprice { price } => {
+                self.price = Some(price.clone());
+                self.fitted = self.fitted.saturating_add(1);
             }
             Act::AskToConfirm { invoice } => self.asked_to_confirm = Some(invoice.clone()),
             Act::Remind { number, .. } => {

@@ -42,6 +42,22 @@ pub enum Ask {
         /// The new end.
         until: UnixSecs,
     },
+    /// Change to a larger plan, for exactly the amount that was shown.
+    ChangePlan {
+        /// The price of the plan at Stripe (`price_…`).
+        price: String,
+        /// The moment the rest of the period is counted from.
+        proration_date: UnixSecs,
+        /// What is charged at once.
+        shown: Money,
+    },
+    /// Change to another plan when the paid period ends.
+    ChangePlanAtEnd {
+        /// The price of the plan at Stripe (`price_…`).
+        price: String,
+    },
+    /// Keep the plan after all, which was to change at the end of the period.
+    KeepPlan,
     /// End the subscription at the end of the paid period.
     CancelAtEnd,
     /// Take a cancellation back that has not come to its end.
@@ -65,6 +81,12 @@ states! {
         Credit = "credit",
         /// Extend the period.
         Extend = "extend",
+        /// Change the plan.
+        ChangePlan = "change_plan",
+        /// Change the plan at the end of the period.
+        ChangePlanAtEnd = "change_plan_at_end",
+        /// Keep the plan after all.
+        KeepPlan = "keep_plan",
         /// Cancel at the end.
         CancelAtEnd = "cancel_at_end",
         /// Take the cancellation back.
@@ -109,6 +131,9 @@ impl Ask {
             Self::Refund { .. } => AskKind::Refund,
             Self::Credit { .. } => AskKind::Credit,
             Self::Extend { .. } => AskKind::Extend,
+            Self::ChangePlan { .. } => AskKind::ChangePlan,
+            Self::ChangePlanAtEnd { .. } => AskKind::ChangePlanAtEnd,
+            Self::KeepPlan => AskKind::KeepPlan,
             Self::CancelAtEnd => AskKind::CancelAtEnd,
             Self::GoOn => AskKind::GoOn,
             Self::CancelNow => AskKind::CancelNow,
@@ -119,6 +144,16 @@ impl Ask {
     pub const fn money(&self) -> Option<&Money> {
         match self {
             Self::Refund { money, .. } | Self::Credit { money } => Some(money),
+            Self::ChangePlan { shown, .. } => Some(shown),
+            _ => None,
+        }
+    }
+
+    /// What it is about at Stripe.
+    pub fn about(&self) -> Option<&str> {
+        match self {
+            Self::Refund { invoice, .. } => Some(invoice),
+            Self::ChangePlan { price, .. } | Self::ChangePlanAtEnd { price } => Some(price),
             _ => None,
         }
     }
@@ -133,7 +168,15 @@ impl Ask {
 
     /// Whether only a person who says why may ask for it.
     pub const fn needs_reason(&self) -> bool {
-        !matches!(self, Self::CancelAtEnd | Self::GoOn | Self::CancelNow)
+        !matches!(
+            self,
+            Self::ChangePlan { .. }
+                | Self::ChangePlanAtEnd { .. }
+                | Self::KeepPlan
+                | Self::CancelAtEnd
+                | Self::GoOn
+                | Self::CancelNow
+        )
     }
 }
 
@@ -149,7 +192,9 @@ impl Instruction {
         if self.reason.chars().count() > REASON_MAX {
             return Some("Use at most 500 characters for the reason.");
         }
-        if self.what.money().is_some_and(|money| money.amount_minor <= 0) {
+        // The rest of a period may cost nothing, because credit pays for it.
+        let least_minor = i64::from(!matches!(self.what, Ask::ChangePlan { .. }));
+        if self.what.money().is_some_and(|money| money.amount_minor < least_minor) {
             return Some("The amount has to be more than nothing.");
         }
         let ahead_secs = self.what.until()?.saturating_sub(now?);

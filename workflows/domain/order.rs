@@ -67,6 +67,8 @@ states! {
         Destroy = "destroy",
         /// Give the money back.
         Refund = "refund",
+        /// Fit the machine to its plan.
+        Fit = "fit",
         /// Carry out what a person told a subscription to do.
         CarryOut = "carry_out",
         /// Write to our own database.
@@ -130,6 +132,7 @@ impl Step {
             Self::Unname => "Remove its name",
             Self::Destroy => "Destroy the server",
             Self::Refund => "Refund the payment",
+            Self::Fit => "Fit the server to its plan",
             Self::CarryOut => "Carry out what was asked for",
             Self::Record => "Record what happened",
         }

@@ -1,6 +1,7 @@
 //! Starting, stopping, and hearing from a machine.
-use std::time::Duration;
+use std::{num::NonZeroU64, time::Duration};
 
+use domain::plan::MachineSize;
 use proxmox_api::{
     client::Client,
     nodes::node::qemu::vmid::{config::PutParams, status},
@@ -63,7 +64,12 @@ impl ProxmoxApi {
     pub async fn suspend(&self, target: &Target, progress: &Progress) -> Result<(), ProxmoxError> {
         let machine = self.ours(target).await?;
         self.start_with_node(&machine, false).await?;
-        if !self.runs(&machine).await? {
+        self.shut_down(&machine, progress).await
+    }
+
+    /// Stops a machine whose stamp was just read, gently first.
+    async fn shut_down(&self, machine: &Machine, progress: &Progress) -> Result<(), ProxmoxError> {
+        if !self.runs(machine).await? {
             return Ok(());
         }
         let gently = status::shutdown::PostParams {
@@ -73,7 +79,32 @@ impl ProxmoxApi {
         };
         let upid = self.machine(&machine.node, machine.vmid)?.status().shutdown().post(gently).await?;
         let ended = self.finished(&upid, progress).await;
-        self.stopped(&machine, ended).await
+        self.stopped(machine, ended).await
+    }
+
+    /// Fits cores, memory and disk to a size. A machine that runs with another size is stopped for it, and `runs` says whether
+    /// it runs afterwards.
+    ///
+    /// *Idempotence*: what fits already is left; the disk never shrinks.
+    pub async fn fit(
+        &self,
+        target: &Target,
+        size: MachineSize,
+        runs: bool,
+        progress: &Progress,
+    ) -> Result<(), ProxmoxError> {
+        let machine = self.ours(target).await?;
+        if !has_size(&machine, size) {
+            self.shut_down(&machine, progress).await?;
+            let change = PutParams {
+                cores: NonZeroU64::new(size.cores.into()),
+                memory: Some(size.memory_mib.to_string()),
+                ..PutParams::default()
+            };
+            self.machine(&machine.node, machine.vmid)?.config().put(change).await?;
+        }
+        self.resize(target, size.disk_gib, progress).await?;
+        if runs { self.start_now(&machine, progress).await } else { Ok(()) }
     }
 
     /// Starts a suspended machine and lets it start with its node again.
@@ -137,6 +168,11 @@ impl ProxmoxApi {
             other => Err(ProxmoxError::NotYet(format!("machine {} is {other}, which we do not know", machine.vmid))),
         }
     }
+}
+
+fn has_size(machine: &Machine, size: MachineSize) -> bool {
+    let is = |name: &str, wanted: u32| machine.setting(name) == Some(wanted.to_string().as_str());
+    is("cores", size.cores) && is("memory", size.memory_mib)
 }
 
 fn agent_question(machine: &Machine) -> String {

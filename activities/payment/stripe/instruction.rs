@@ -51,6 +51,11 @@ impl StripeApi {
             Ask::Refund { invoice, money } => self.give_back(id, instruction, (invoice, money), &act, attempt).await,
             Ask::Credit { money } => self.give_credit(id, instruction, money, &act, attempt).await,
             Ask::Extend { until } => self.extend(id, *until, &act, attempt).await,
+            Ask::ChangePlan { price, proration_date, shown } => {
+                self.change_plan(id, (price, *proration_date), shown, &act, attempt).await
+            }
+            Ask::ChangePlanAtEnd { price } => self.change_plan_at_end(id, price, &act, attempt).await,
+            Ask::KeepPlan => self.keep_plan(id, &act, attempt).await,
             Ask::CancelAtEnd => self.set_ending(id, true, &act, attempt).await,
             Ask::GoOn => self.set_ending(id, false, &act, attempt).await,
             Ask::CancelNow => self.cancel_now(id, &act, attempt).await,
@@ -179,6 +184,9 @@ impl StripeApi {
         if look.subscription.cancel_at_period_end || look.subscription.cancel_at.is_some() {
             return Ok(refused("It is cancelled. Take the cancellation back first."));
         }
+        if look.subscription.schedule.is_some() {
+            return Ok(refused("Another plan waits for the end of the period. Let the customer keep the plan first."));
+        }
         if paid_until(&look.subscription).is_some_and(|end| end >= until) {
             return Ok(refused("It is paid until later than that."));
         }
@@ -205,6 +213,7 @@ impl StripeApi {
         if look.subscription.cancel_at_period_end == ends && (ends || look.subscription.cancel_at.is_none()) {
             return Ok(CarriedOut::Done { object: None });
         }
+        self.unschedule(&look.subscription, act, attempt).await?;
         let request = UpdateSubscription::new(id.0.as_str())
             .cancel_at_period_end(ends)
             .customize()
@@ -220,7 +229,7 @@ impl StripeApi {
     }
 }
 
-fn refused(why: &str) -> CarriedOut {
+pub(super) fn refused(why: &str) -> CarriedOut {
     CarriedOut::Refused { why: why.to_owned() }
 }
 

@@ -163,6 +163,7 @@ impl StripeApi {
             cancel_at_period_end: look.subscription.cancel_at_period_end || ends_by_date,
             paid_invoice: newest_paid(&look.invoices),
             open_invoice: self.open_invoice(&look.invoices).await?,
+            price: items.first().map(|item| item.price.id.to_string()),
         };
         Ok(SubscriptionReport { view, invoices: rows(id, &look.invoices)?, read_at: look.read_at })
     }

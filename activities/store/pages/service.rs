@@ -1,15 +1,25 @@
 //! One service in full.
 use super::{InvoiceLine, ServicePage};
 use crate::{
-    Store, StoreError,
+    InstructionLine, Store, StoreError,
     catalogue::{money, size},
     fault::{Doing, word},
 };
 use domain::{
     ids::{AccountId, OrderId, ServiceId, SubscriptionId},
-    instruction::AskKind,
+    instruction::{AskKind, InstructionState},
 };
+use time::OffsetDateTime;
 
+/// What customers tell a subscription.
+const OWN_WISHES: [AskKind; 6] = [
+    AskKind::ChangePlan,
+    AskKind::ChangePlanAtEnd,
+    AskKind::KeepPlan,
+    AskKind::CancelAtEnd,
+    AskKind::GoOn,
+    AskKind::CancelNow,
+];
 /// How many invoices are listed at most.
 const INVOICES_LIMIT: i64 = 24;
 
@@ -52,8 +62,9 @@ impl Store {
             .rev()
             .find(|invoice| invoice.status == "open")
             .and_then(|invoice| invoice.hosted_url.clone());
-        let of_its_end = [AskKind::CancelAtEnd, AskKind::GoOn, AskKind::CancelNow];
-        let asked = self.instructions(&subscription).await?.into_iter().find(|told| of_its_end.contains(&told.kind));
+        let told = self.instructions(&subscription).await?;
+        let next_plan = self.next_plan(&told, row.period_start).await?;
+        let asked = told.into_iter().find(|told| OWN_WISHES.contains(&told.kind));
         Ok(Some(ServicePage {
             id: service,
             order,
@@ -79,7 +90,26 @@ impl Store {
             timeline: self.history(service).await?,
             password_waiting: row.password_waiting,
             asked,
+            next_plan,
         }))
+    }
+
+    /// The name of the plan that was chosen for the end of this period, unless something else was since.
+    async fn next_plan(
+        &self,
+        told: &[InstructionLine],
+        period_start: Option<OffsetDateTime>,
+    ) -> Result<Option<String>, StoreError> {
+        let done = |told: &&InstructionLine| OWN_WISHES.contains(&told.kind) && told.state == InstructionState::Done;
+        let newest = told.iter().find(done).filter(|told| told.kind == AskKind::ChangePlanAtEnd);
+        let Some(chosen) = newest.filter(|told| told.settled_at > period_start) else { return Ok(None) };
+        sqlx::query_scalar!(
+            "select p.name from prices pr join plans p on p.id = pr.plan_id where pr.stripe_price_id = $1",
+            chosen.about,
+        )
+        .fetch_optional(&self.pool)
+        .await
+        .doing("reading a plan")
     }
 
     pub(super) async fn invoice_lines(&self, subscription: &SubscriptionId) -> Result<Vec<InvoiceLine>, StoreError> {

@@ -302,6 +302,21 @@ async fn resumed(again: &mut Again<'_>, house: &House) {
     again.ended_well("a server suspended and resumed twice", &bought).await;
 }
 
+async fn grown(again: &mut Again<'_>, house: &House) {
+    let mut bought = Bought::new(house, Story::Grown, "again-grown").await;
+    bought.begin(&again.client).await;
+    bought.page_opens().await;
+    bought.pay().await;
+    bought.reaches("delivered").await;
+    bought.is_told("service_delivered").await;
+    bought.is_repriced().await;
+    bought.is_told("service_resized").await;
+    let (id, done) = (bought.subscription_workflow_id(), ["machine.fit"]);
+    again.in_the_same_world_from(&id, "machine.fit", &done).await;
+    again.in_the_same_world_from(&id, "ledger.change_plan", &["ledger.change_plan"]).await;
+    again.ended_well("a machine fitted twice", &bought).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_activity_done_again_by_a_workflow_that_is_set_back_leaves_the_same_world() {
     let house = open_with(HouseOptions::named("matrix-again").with_gates()).await;
@@ -315,6 +330,7 @@ async fn every_activity_done_again_by_a_workflow_that_is_set_back_leaves_the_sam
     given_up(&mut again, &house).await;
     life(&mut again, &house).await;
     resumed(&mut again, &house).await;
+    grown(&mut again, &house).await;
     again.ran_twice.insert(ENDS.to_owned());
     again.ran_twice.extend(TOLD.map(str::to_owned));
     // A round belongs to no order; `twice` runs each two times.

@@ -37,7 +37,7 @@ impl World {
     /// Asks whether the order ended as its story says.
     pub(super) async fn assert_ended_well(&self, what: &str, order: &Bought<'_>, repeats: Repeats) {
         match order.story {
-            Story::Delivered | Story::Renumbered | Story::Adopted | Story::Resumed | Story::Told => {
+            Story::Delivered | Story::Renumbered | Story::Adopted | Story::Resumed | Story::Told | Story::Grown => {
                 self.assert_delivered_once(what, order).await;
             }
             Story::Lapsed | Story::GivenUp | Story::Ended => self.assert_clean(what, order).await,
@@ -54,7 +54,8 @@ impl World {
         assert!(machine["lock"].is_null(), "{what}: it is locked");
         assert!(machine["config"].to_string().contains(&order.ipv4), "{what}: it does not have its address");
         assert_eq!(self.disks_of(order), list(&machine["disks"]).len(), "{what}: disks");
-        assert!(machine["disks"].to_string().contains(&(20_u64 << 30).to_string()), "{what}: {}", machine["disks"]);
+        let disk_gib: u64 = if order.story == Story::Grown { 40 } else { 20 };
+        assert!(machine["disks"].to_string().contains(&(disk_gib << 30).to_string()), "{what}: {}", machine["disks"]);
         let firewall = machine["firewall"].to_string();
         assert!(firewall.contains(&order.ipv4) && firewall.contains("ipfilter"), "{what}: {firewall}");
         assert_eq!(self.names_of(order), 4, "{what}: A, AAAA and two PTR");
@@ -141,6 +142,7 @@ impl World {
             Story::Delivered | Story::Renumbered | Story::Adopted | Story::Told => &["ready"],
             Story::Lapsed => &[],
             Story::GivenUp => &["sorry"],
+            Story::Grown => &["ready", "new size"],
             Story::Resumed => &["ready", "suspended", "runs again"],
             Story::Ended => &["ready", "suspended", "is gone"],
         };

@@ -40,6 +40,8 @@ pub(crate) enum Story {
     Resumed,
     /// Delivered, unpaid until it ends, destroyed.
     Ended,
+    /// Delivered; then its price is changed at Stripe, and it grows.
+    Grown,
     /// Delivered; then staff give back all that was paid, and it goes on.
     Told,
 }
@@ -224,6 +226,21 @@ impl<'a> Bought<'a> {
         .await;
     }
 
+    /// Its price is changed in Stripe's dashboard.
+    pub(crate) async fn is_repriced(&self) {
+        let state = self.house.stripe().state().await.expect("Stripe");
+        let own = |row: &&Value| row["id"] == self.subscription.as_str();
+        let item = list(&state["subscriptions"]).iter().find(own).expect("it")["items"]["data"][0]["id"].clone();
+        let price: String = sqlx::query_scalar(
+            "select pr.stripe_price_id from prices pr join plans p on p.id = pr.plan_id
+             where p.slug = 'medium' and pr.term = 'monthly' and pr.active",
+        )
+        .fetch_one(self.house.db())
+        .await
+        .expect("a price");
+        change_price(self.house, &self.subscription, item.as_str().expect("an id"), &price).await;
+    }
+
     /// Staff give back all that was paid. Whoever is not answered says the same again.
     pub(crate) async fn is_given_back(&self, client: &Client) {
         let invoice: String = until(&format!("the invoice of {} is known", self.subscription), LIMIT, || async {
@@ -292,6 +309,19 @@ impl<'a> Bought<'a> {
         })
         .await;
     }
+}
+
+/// Changes the price of a subscription as somebody does in Stripe's dashboard; the next invoice settles it.
+pub(crate) async fn change_price(house: &House, subscription: &str, item: &str, price: &str) {
+    let url = house.stripe().base().join(&format!("/v1/subscriptions/{subscription}")).expect("an address");
+    let form = [("items[0][id]", item), ("items[0][price]", price), ("proration_behavior", "none")];
+    let key = house.setting("STRIPE_SECRET_KEY").expect("a key");
+    until("Stripe takes another price", LIMIT, || async {
+        let http = &house.visitor().expect("a browser").http;
+        let answer = http.post(url.clone()).bearer_auth(key).form(&form).send().await.ok()?;
+        answer.status().is_success().then_some(())
+    })
+    .await;
 }
 
 /// How many steps wait for staff.

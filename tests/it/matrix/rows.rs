@@ -41,7 +41,7 @@ fn clone(order: &Bought<'_>) -> Aim {
 }
 
 /// Every activity that calls a vendor over HTTP. `mail.send` has cells of its own.
-pub(super) static ROWS: [Row; 19] = [
+pub(super) static ROWS: [Row; 20] = [
     Row {
         activity: "payment.open_checkout",
         story: Story::Delivered,
@@ -128,6 +128,12 @@ pub(super) static ROWS: [Row; 19] = [
         story: Story::Resumed,
         when: When::Suspended,
         aim: |order| machine(order, "POST", "/status/start"),
+    },
+    Row {
+        activity: "machine.fit",
+        story: Story::Grown,
+        when: When::Delivered,
+        aim: |order| machine(order, "PUT", "/config"),
     },
     Row {
         activity: "machine.destroy",

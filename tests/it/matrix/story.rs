@@ -137,6 +137,10 @@ impl<'a> Cell<'a> {
         if self.row.story == Story::Renumbered {
             return self.bought.page_opens().await;
         }
+        if self.row.story == Story::Grown {
+            self.bought.is_repriced().await;
+            return self.bought.is_told("service_resized").await;
+        }
         if self.row.story == Story::Told {
             return self.bought.is_given_back(&self.client).await;
         }

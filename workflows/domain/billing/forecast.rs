@@ -69,9 +69,7 @@ pub fn forecast(
         }
     }
     // What only notes something is nothing a person waits for.
-    coming.retain(|coming| {
-        !matches!(coming.what, ComingAct::We(Act::NoteOverdue { .. } | Act::NotePaid | Act::EndSubscription))
-    });
+    coming.retain(|coming| !matches!(&coming.what, ComingAct::We(act) if act.only_notes()));
     coming
 }
 

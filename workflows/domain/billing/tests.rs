@@ -24,6 +24,7 @@ fn view(status: SubscriptionStatus) -> SubscriptionView {
         cancel_at_period_end: false,
         paid_invoice: Some("in_1".to_string()),
         open_invoice: None,
+        price: None,
     }
 }
 
@@ -256,4 +257,16 @@ fn a_payment_that_waits_for_its_bank_is_asked_for_once() {
     let asked = acts.iter().filter(|(_, act)| matches!(act, Act::AskToConfirm { .. })).collect::<Vec<_>>();
     assert_eq!(asked, [&(0, Act::AskToConfirm { invoice: "in_2".to_string() })]);
     assert!(acts.iter().any(|(_, act)| matches!(act, Act::Remind { number: 1, .. })), "{acts:?}");
+}
+
+#[test]
+fn another_price_is_fitted_once_and_the_first_one_is_taken_as_it_is() {
+    let priced = |price: &str| SubscriptionView { price: Some(price.to_string()), ..view(SubscriptionStatus::Active) };
+    let receipted = Standing { receipted_invoice: Some("in_1".to_string()), ..Standing::default() };
+    assert!(matches!(decide(&receipted, &priced("price_1"), &policy(), 0), Next::WaitUntil(_)), "nothing is known yet");
+    let fitted = Standing { price: Some("price_1".to_string()), ..receipted };
+    let act = Act::Reprice { price: "price_2".to_string() };
+    assert_eq!(decide(&fitted, &priced("price_2"), &policy(), 0), Next::Do(act.clone()));
+    let fitted = fitted.after(&act, 0);
+    assert!(matches!(decide(&fitted, &priced("price_2"), &policy(), 0), Next::WaitUntil(_)), "fitted twice");
 }

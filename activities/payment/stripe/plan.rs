@@ -1,0 +1,151 @@
+//! Another plan: what it costs for the rest of the period, and the change for exactly that.
+use contract::payment::CarriedOut;
+use domain::{
+    UnixSecs,
+    billing::SubscriptionStatus,
+    ids::SubscriptionId,
+    money::{Currency, Money},
+};
+use stripe::StripeRequest as _;
+use stripe_billing::{
+    Subscription,
+    invoice::{
+        CreatePreviewInvoice, CreatePreviewInvoiceSubscriptionDetails, CreatePreviewInvoiceSubscriptionDetailsItems,
+        CreatePreviewInvoiceSubscriptionDetailsProrationBehavior,
+    },
+    subscription::{
+        UpdateSubscription, UpdateSubscriptionItems, UpdateSubscriptionPaymentBehavior,
+        UpdateSubscriptionProrationBehavior,
+    },
+};
+use time::OffsetDateTime;
+
+use super::{Attempt, StripeApi, instruction::refused, read, under, write};
+use crate::fault::{Fault, Vendor};
+
+/// How long a price that was shown holds.
+const SHOWN_FOR_SECS: i64 = 3_600;
+
+impl StripeApi {
+    /// What a change to this price would charge at once, the rest of the period counted from `proration_date`. Reads only.
+    ///
+    /// *Source*: Stripe API, "Create a preview invoice".
+    pub async fn preview_plan(
+        &self,
+        id: &SubscriptionId,
+        price: &str,
+        proration_date: UnixSecs,
+    ) -> Result<Money, Fault> {
+        let subscription = self.look(id).await?.subscription;
+        self.preview(&subscription, price, proration_date).await
+    }
+
+    async fn preview(
+        &self,
+        subscription: &Subscription,
+        price: &str,
+        proration_date: UnixSecs,
+    ) -> Result<Money, Fault> {
+        let doing = "asking what another plan costs";
+        let item = CreatePreviewInvoiceSubscriptionDetailsItems {
+            id: Some(item_of(subscription)?),
+            price: Some(price.to_owned()),
+            ..CreatePreviewInvoiceSubscriptionDetailsItems::new()
+        };
+        let details = CreatePreviewInvoiceSubscriptionDetails {
+            items: Some(vec![item]),
+            proration_behavior: Some(CreatePreviewInvoiceSubscriptionDetailsProrationBehavior::AlwaysInvoice),
+            proration_date: Some(proration_date),
+            ..CreatePreviewInvoiceSubscriptionDetails::new()
+        };
+        let request =
+            CreatePreviewInvoice::new().subscription(subscription.id.to_string()).subscription_details(details);
+        let invoice = read(doing, request.send(&self.client)).await?;
+        let currency: Currency = invoice
+            .currency
+            .to_string()
+            .parse()
+            .map_err(|_| Vendor::Stripe.give_up(doing, "the currency cannot be read"))?;
+        Ok(Money { amount_minor: invoice.amount_due, currency })
+    }
+
+    /// Changes to this price for exactly what was shown. It is applied when it is paid; what is not paid at once is given up.
+    ///
+    /// *Idempotence*: looks at the price first; changes under `<act>/plan`.
+    pub(super) async fn change_plan(
+        &self,
+        id: &SubscriptionId,
+        (price, proration_date): (&str, UnixSecs),
+        shown: &Money,
+        act: &str,
+        attempt: Attempt,
+    ) -> Result<CarriedOut, Fault> {
+        let subscription = match self.look(id).await? {
+            look if price_of(&look.subscription).as_deref() == Some(price) => {
+                return Ok(CarriedOut::Done { object: None });
+            }
+            look if look.status != SubscriptionStatus::Active => {
+                return Ok(refused("Only a paid subscription can change its plan."));
+            }
+            look => look.subscription,
+        };
+        if subscription.pending_update.is_some() {
+            return self.give_change_up(&subscription, act, attempt).await;
+        }
+        if subscription.cancel_at_period_end || subscription.cancel_at.is_some() {
+            return Ok(refused("It is cancelled. Take the cancellation back first."));
+        }
+        let now = OffsetDateTime::now_utc().unix_timestamp();
+        if !(now - SHOWN_FOR_SECS..=now + SHOWN_FOR_SECS).contains(&proration_date) {
+            return Ok(refused("The price that was shown is too old. Look at it again."));
+        }
+        let due = self.preview(&subscription, price, proration_date).await?;
+        if due != *shown {
+            return Ok(refused(&format!("It costs {due} now. Look at it again.")));
+        }
+        self.unschedule(&subscription, act, attempt).await?;
+        let item = UpdateSubscriptionItems {
+            id: Some(item_of(&subscription)?),
+            price: Some(price.to_owned()),
+            ..UpdateSubscriptionItems::new()
+        };
+        let request = UpdateSubscription::new(id.0.as_str())
+            .items(vec![item])
+            .proration_behavior(UpdateSubscriptionProrationBehavior::AlwaysInvoice)
+            .payment_behavior(UpdateSubscriptionPaymentBehavior::PendingIfIncomplete)
+            .proration_date(proration_date)
+            .customize()
+            .request_strategy(under(&attempt.key(&format!("{act}/plan")))?);
+        let changed = write("changing the plan", request.send(&self.client)).await?;
+        if changed.pending_update.is_some() {
+            return self.give_change_up(&changed, act, attempt).await;
+        }
+        Ok(CarriedOut::Done { object: latest_invoice(&changed) })
+    }
+
+    /// A change that waits for its payment ends with its invoice.
+    async fn give_change_up(
+        &self,
+        subscription: &Subscription,
+        act: &str,
+        attempt: Attempt,
+    ) -> Result<CarriedOut, Fault> {
+        if let Some(invoice) = latest_invoice(subscription) {
+            self.void(&invoice, act, attempt).await?;
+        }
+        Ok(refused("It could not be paid at once, so nothing was changed. Change your card and try again."))
+    }
+}
+
+pub(super) fn price_of(subscription: &Subscription) -> Option<String> {
+    subscription.items.data.first().map(|item| item.price.id.to_string())
+}
+
+fn item_of(subscription: &Subscription) -> Result<String, Fault> {
+    let item = subscription.items.data.first().map(|item| item.id.to_string());
+    item.ok_or_else(|| Vendor::Stripe.give_up("changing the plan", format!("{} has nothing in it", subscription.id)))
+}
+
+fn latest_invoice(subscription: &Subscription) -> Option<String> {
+    subscription.latest_invoice.as_ref()?.id().as_ref().map(ToString::to_string)
+}

@@ -1,0 +1,208 @@
+//! Another plan for a subscription: the memory it needs, and what is sold and charged from now on.
+use crate::{
+    Store, StoreError,
+    fault::Doing,
+    timeline::{self, Entry, SYSTEM},
+};
+use domain::ids::{OrderId, SubscriptionId};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+/// What became of another plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlanVerdict {
+    /// Done.
+    Done,
+    /// The node of a machine has not enough memory left.
+    NoRoom,
+    /// A disk would have to shrink.
+    Shrinks,
+    /// No plan of ours has that price.
+    Unknown,
+}
+
+/// The plan behind a price.
+struct Sold {
+    plan: Uuid,
+    price: Uuid,
+    memory_mib: i32,
+    disk_gib: i32,
+    line: String,
+}
+
+impl Store {
+    /// Says whether every machine of the subscription can become what the plan of this Stripe price is, room aside.
+    pub async fn check_plan(
+        &self,
+        subscription: &SubscriptionId,
+        stripe_price: &str,
+    ) -> Result<PlanVerdict, StoreError> {
+        let mut tx = self.begin().await?;
+        let Some(sold) = sold(&mut tx, stripe_price).await? else { return Ok(PlanVerdict::Unknown) };
+        for order in lock(&mut tx, subscription).await? {
+            if shrinks(&mut tx, order, &sold).await? {
+                return Ok(PlanVerdict::Shrinks);
+            }
+        }
+        Ok(PlanVerdict::Done)
+    }
+
+    /// Holds the memory that the plan of this Stripe price needs for every machine of the subscription, beside what they hold
+    /// already. Nothing is held when it is not there for all, or a disk would have to shrink.
+    pub async fn hold_room_for_plan(
+        &self,
+        subscription: &SubscriptionId,
+        stripe_price: &str,
+    ) -> Result<PlanVerdict, StoreError> {
+        let mut tx = self.begin().await?;
+        let orders = lock(&mut tx, subscription).await?;
+        let Some(sold) = sold(&mut tx, stripe_price).await? else { return Ok(PlanVerdict::Unknown) };
+        let verdict = hold(&mut tx, &orders, &sold).await?;
+        if verdict == PlanVerdict::Done {
+            tx.commit().await.doing("holding memory for a plan")?;
+        }
+        Ok(verdict)
+    }
+
+    /// Holds only the memory that the plan needs which each machine was built for or fitted to.
+    pub async fn give_room_back(&self, subscription: &SubscriptionId) -> Result<PlanVerdict, StoreError> {
+        let mut tx = self.begin().await?;
+        for order in lock(&mut tx, subscription).await? {
+            sqlx::query!(
+                "update reservations r set memory_mib = p.memory_mib from orders o join plans p on p.id = o.plan_id
+                 where o.id = $1 and r.order_id = o.id and r.released_at is null and r.memory_mib <> p.memory_mib",
+                order.0,
+            )
+            .execute(&mut *tx)
+            .await
+            .doing("giving memory back")?;
+        }
+        tx.commit().await.doing("giving memory back")?;
+        Ok(PlanVerdict::Done)
+    }
+
+    /// Notes what the subscription is charged for now: plan and price of the subscription and of the orders it pays for. What
+    /// a machine cannot become is not noted for it, but the price is.
+    pub async fn apply_plan(
+        &self,
+        subscription: &SubscriptionId,
+        stripe_price: &str,
+    ) -> Result<PlanVerdict, StoreError> {
+        let mut tx = self.begin().await?;
+        let orders = lock(&mut tx, subscription).await?;
+        let Some(sold) = sold(&mut tx, stripe_price).await? else { return Ok(PlanVerdict::Unknown) };
+        let changed = sqlx::query!(
+            "update subscriptions set plan_id = $2, price_id = $3 where id = $1 and price_id <> $3",
+            subscription.0,
+            sold.plan,
+            sold.price,
+        )
+        .execute(&mut *tx)
+        .await
+        .doing("noting another price")?;
+        if changed.rows_affected() == 1 {
+            for order in &orders {
+                let fact = format!("subscription/{subscription}/plan/{}/{order}", Uuid::new_v4());
+                let entry = Entry { order: *order, actor: SYSTEM, kind: "subscription", line: &sold.line, fact: &fact };
+                timeline::write(&mut tx, entry).await?;
+            }
+        }
+        let verdict = hold(&mut tx, &orders, &sold).await?;
+        if verdict == PlanVerdict::Done {
+            for order in &orders {
+                sqlx::query!(
+                    "update orders set plan_id = $2, price_id = $3 where id = $1 and (plan_id <> $2 or price_id <> $3)",
+                    order.0,
+                    sold.plan,
+                    sold.price,
+                )
+                .execute(&mut *tx)
+                .await
+                .doing("noting another plan")?;
+            }
+        }
+        tx.commit().await.doing("noting another plan")?;
+        Ok(verdict)
+    }
+}
+
+/// Locks the orders of the services it pays for, and the nodes.
+async fn lock(db: &mut PgConnection, subscription: &SubscriptionId) -> Result<Vec<OrderId>, StoreError> {
+    let orders = sqlx::query_scalar!(
+        "select o.id from orders o where o.id in (
+            select s.order_id from services s where s.subscription_id = $1 and s.status not in ('expired', 'undone'))
+         order by o.id for no key update",
+        subscription.0,
+    )
+    .fetch_all(&mut *db)
+    .await
+    .doing("locking orders")?;
+    sqlx::query_scalar!("select name from nodes order by name for no key update")
+        .fetch_all(db)
+        .await
+        .doing("waiting to choose a node")?;
+    Ok(orders.into_iter().map(OrderId).collect())
+}
+
+async fn sold(db: &mut PgConnection, stripe_price: &str) -> Result<Option<Sold>, StoreError> {
+    let row = sqlx::query!(
+        "select p.id as plan_id, pr.id as price_id, p.memory_mib, p.disk_gib, p.name
+         from prices pr join plans p on p.id = pr.plan_id where pr.stripe_price_id = $1",
+        stripe_price,
+    )
+    .fetch_optional(db)
+    .await
+    .doing("reading a price")?;
+    Ok(row.map(|row| Sold {
+        plan: row.plan_id,
+        price: row.price_id,
+        memory_mib: row.memory_mib,
+        disk_gib: row.disk_gib,
+        line: format!("Your plan is {} now.", row.name),
+    }))
+}
+
+/// Whether the machine of an order would have to give disk back.
+async fn shrinks(db: &mut PgConnection, order: OrderId, sold: &Sold) -> Result<bool, StoreError> {
+    sqlx::query_scalar!(
+        r#"select p.disk_gib > $2 as "shrinks!" from orders o join plans p on p.id = o.plan_id where o.id = $1"#,
+        order.0,
+        sold.disk_gib,
+    )
+    .fetch_one(db)
+    .await
+    .doing("reading a plan")
+}
+
+/// Holds the plan's memory for each machine; what is held beyond it stays until the machine is fitted. The nodes are locked.
+async fn hold(db: &mut PgConnection, orders: &[OrderId], sold: &Sold) -> Result<PlanVerdict, StoreError> {
+    for order in orders {
+        if shrinks(db, *order, sold).await? {
+            return Ok(PlanVerdict::Shrinks);
+        }
+        let fits = sqlx::query_scalar!(
+            r#"select n.memory_mib_limit - coalesce((
+                    select sum(other.memory_mib) from reservations other
+                    where other.node = n.name and other.released_at is null and other.order_id <> r.order_id), 0)
+                >= greatest($2, 0) or r.memory_mib >= $2 as "fits!"
+               from reservations r join nodes n on n.name = r.node where r.order_id = $1"#,
+            order.0,
+            sold.memory_mib,
+        )
+        .fetch_one(&mut *db)
+        .await
+        .doing("looking for memory")?;
+        if !fits {
+            return Ok(PlanVerdict::NoRoom);
+        }
+        sqlx::query!(
+            "update reservations set memory_mib = $2 where order_id = $1 and released_at is null and memory_mib < $2",
+            order.0,
+            sold.memory_mib,
+        )
+        .execute(&mut *db)
+        .await
+        .doing("holding memory for a plan")?;
+    }
+    Ok(PlanVerdict::Done)
+}

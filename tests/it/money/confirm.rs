@@ -1,16 +1,25 @@
 //! A renewal that the customer's bank wants confirmed: one letter for each occasion, which leads to the page where it is done.
+use domain::instruction::Ask;
 use house::{HouseOptions, PolicySecs};
 use serde_json::json;
 
 use super::staff::Held;
 use crate::{
+    histories,
     shop::{SOON, open_with},
     world::assert_stripe_contract,
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_payment_the_bank_wants_confirmed_leads_to_its_page_once() {
-    let policy = PolicySecs { reminders: vec![3], suspend_after: 60, subscription_poll: 1, ..PolicySecs::default() };
+    let policy = PolicySecs {
+        reminders: vec![3],
+        suspend_after: 60,
+        subscription_poll: 1,
+        retention: 3,
+        retention_warning: 1,
+        ..PolicySecs::default()
+    };
     let house = open_with(HouseOptions { policy, ..HouseOptions::named("confirm") }).await;
     let held = Held::new(&house, "confirm-1").await;
     held.card_is("authenticate").await;
@@ -34,5 +43,8 @@ async fn a_payment_the_bank_wants_confirmed_leads_to_its_page_once() {
     let letters = mailbox.letters(&held.customer.email, "confirm your payment").await.expect("letters");
     assert_eq!(letters.len(), 1, "asked more than once");
     held.service_is("running").await;
+    assert_eq!(held.told(Ask::CancelNow).await.0, "done");
+    held.service_is("expired").await;
     assert_stripe_contract(&house).await;
+    histories::keep(&house, &format!("subscription-{}", held.subscription), "subscription-payment-confirmed").await;
 }

@@ -1,12 +1,13 @@
 //! Another plan: the price is shown to the cent first, paid once, and the machine becomes what is paid for; by our page, by
 //! Stripe's, and not at all where it cannot be.
 use domain::instruction::Ask;
-use house::{HouseOptions, Page};
+use house::{HouseOptions, Page, PolicySecs};
 use serde_json::{Value, json};
 
 use super::staff::Held;
 use crate::{
     attention::waiting_step,
+    histories,
     matrix::change_price,
     shop::{SOON, open, open_with, until},
     world::{assert_stripe_contract, list, vendors},
@@ -153,7 +154,9 @@ fn with_smaller(catalogue: &mut house::Catalogue) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_smaller_plan_waits_for_the_end_of_the_period_and_can_be_taken_back() {
-    let house = open_with(HouseOptions { change_catalogue: with_smaller, ..HouseOptions::named("shrink") }).await;
+    let policy = PolicySecs { retention: 3, retention_warning: 1, subscription_poll: 2, ..PolicySecs::default() };
+    let options = HouseOptions { policy, change_catalogue: with_smaller, ..HouseOptions::named("shrink") };
+    let house = open_with(options).await;
     let held = Held::new(&house, "shrink-1").await;
     let server = held.customer.dashboard().await.expect("the dashboard").link("/dashboard/vps/").expect("a link");
     let choose = || async {
@@ -194,7 +197,10 @@ async fn a_smaller_plan_waits_for_the_end_of_the_period_and_can_be_taken_back() 
     // Whatever Stripe still plans does not stand in the way of an end.
     assert_eq!(held.told(Ask::CancelAtEnd).await.0, "done");
     assert_eq!(at_stripe(&held).await["cancel_at_period_end"], json!(true));
+    assert_eq!(held.told(Ask::CancelNow).await.0, "done");
+    held.service_is("expired").await;
     assert_stripe_contract(&house).await;
+    histories::keep(&house, &format!("subscription-{}", held.subscription), "subscription-plan-changed").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -47,7 +47,7 @@ pub(super) fn items_of(subscription: &Value) -> Value {
 /// One item of a phase.
 pub(super) fn phase_item(price: &str, quantity: i64) -> Value {
     json!({
-        "billing_thresholds": null, "discounts": [], "metadata": {}, "price": price, "quantity": quantity,
+        "billing_thresholds": null, "discounts": [], "metadata": {}, "plan": price, "price": price, "quantity": quantity,
         "tax_rates": [],
     })
 }

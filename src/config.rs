@@ -64,6 +64,10 @@ pub(crate) struct StripeConfig {
     pub(crate) api: Url,
     /// Origins of the Checkout and Billing Portal pages, which forms may lead to.
     pub(crate) page_origins: Vec<String>,
+    /// Whether the payment page takes promotion codes.
+    pub(crate) promotion_codes: bool,
+    /// Whether tax is added on the payment page.
+    pub(crate) tax: bool,
 }
 
 /// Where and how Proxmox VE is reached.
@@ -270,7 +274,15 @@ impl Reader<'_> {
         let (secrets, origins) = (self.secret("STRIPE_WEBHOOK_SECRET"), self.text("EZ_STRIPE_PAGE_ORIGINS"));
         let webhook_secrets = list(secrets?.reveal()).map(|s| Secret(Zeroizing::new(s.to_owned()))).collect();
         let page_origins = list(&origins?).map(str::to_owned).collect();
-        Some(StripeConfig { secret_key: secret_key?, webhook_secrets, api: api?, page_origins })
+        let (promotion_codes, tax) = (self.parsed("EZ_STRIPE_PROMOTION_CODES"), self.parsed("EZ_STRIPE_TAX"));
+        Some(StripeConfig {
+            secret_key: secret_key?,
+            webhook_secrets,
+            api: api?,
+            page_origins,
+            promotion_codes: promotion_codes?,
+            tax: tax?,
+        })
     }
 
     fn proxmox(&mut self) -> Option<ProxmoxConfig> {

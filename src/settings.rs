@@ -84,6 +84,13 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "https://checkout.stripe.com,https://billing.stripe.com",
         "origins of Stripe's own pages, which our forms may lead to",
     ),
+    plain("EZ_STRIPE_PROMOTION_CODES", "false", "whether Stripe's payment page takes promotion codes"),
+    plain(
+        "EZ_STRIPE_TAX",
+        "false",
+        "whether Stripe Tax adds the tax on the payment page, which then asks for the billing address and the tax id; \
+         Stripe's tax settings need a registration and whether prices include tax",
+    ),
     needed("PROXMOX_URL", "address of the Proxmox VE API, such as https://pve.example.com:8006"),
     needed("PROXMOX_TOKEN_ID", "API token, user@realm!name"),
     secret("PROXMOX_TOKEN_SECRET", "the API token's secret"),

@@ -6,7 +6,11 @@ use activities::{
     machine::{MachineDesk, proxmox::ProxmoxApi},
     mail::{MailDesk, smtp::SmtpApi},
     name::{NameDesk, powerdns::PowerDnsApi},
-    payment::{PaymentDesk, mirror::Mirror, stripe::StripeApi},
+    payment::{
+        PaymentDesk,
+        mirror::Mirror,
+        stripe::{StripeApi, checkout::SaleTerms},
+    },
     round::RoundDesk,
 };
 use anyhow::Context;
@@ -51,7 +55,9 @@ pub(crate) fn keys(config: &Config) -> anyhow::Result<KeyRing> {
 
 /// Stripe.
 pub(crate) fn stripe(config: &Config) -> anyhow::Result<StripeApi> {
+    let terms = SaleTerms { promotion_codes: config.stripe.promotion_codes, tax: config.stripe.tax };
     StripeApi::new(config.stripe.secret_key.reveal(), config.stripe.api.as_str())
+        .map(|stripe| stripe.selling_under(terms))
         .map_err(|fault| anyhow::anyhow!(fault.words()))
 }
 

@@ -39,6 +39,7 @@ const TRIES_PER_KEY: u32 = 5;
 pub struct StripeApi {
     client: Client,
     live: bool,
+    terms: checkout::SaleTerms,
 }
 
 /// The how-manieth try of an activity this is, from 1.
@@ -70,7 +71,13 @@ impl StripeApi {
             .build()
             .map_err(|error| Vendor::Stripe.give_up("preparing calls to Stripe", unusable(error)))?;
         let live = secret_key.split('_').nth(1) == Some("live");
-        Ok(Self { client, live })
+        Ok(Self { client, live, terms: checkout::SaleTerms::default() })
+    }
+
+    /// The same, with payment pages under these terms.
+    #[must_use]
+    pub fn selling_under(self, terms: checkout::SaleTerms) -> Self {
+        Self { terms, ..self }
     }
 
     /// Says in one line that Stripe answers and takes our key, and in which mode.

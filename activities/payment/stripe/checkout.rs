@@ -4,9 +4,12 @@ use domain::ids::{AccountId, OrderId, ServiceId, SubscriptionId};
 use stripe::StripeRequest as _;
 use stripe_billing::{SubscriptionStatus, subscription::RetrieveSubscription};
 use stripe_checkout::{
-    CheckoutSession, CheckoutSessionMode, CheckoutSessionPaymentStatus, CheckoutSessionStatus,
+    CheckoutSession, CheckoutSessionBillingAddressCollection, CheckoutSessionMode, CheckoutSessionPaymentStatus,
+    CheckoutSessionStatus,
     checkout_session::{
-        CreateCheckoutSession, CreateCheckoutSessionLineItems, CreateCheckoutSessionSubscriptionData,
+        CreateCheckoutSession, CreateCheckoutSessionAutomaticTax, CreateCheckoutSessionCustomerUpdate,
+        CreateCheckoutSessionCustomerUpdateAddress, CreateCheckoutSessionCustomerUpdateName,
+        CreateCheckoutSessionLineItems, CreateCheckoutSessionSubscriptionData, CreateCheckoutSessionTaxIdCollection,
         ExpireCheckoutSession, ListCheckoutSession, RetrieveCheckoutSession,
     },
 };
@@ -19,6 +22,34 @@ const ORDER: &str = "order";
 const SERVICE: &str = "service";
 /// How many of a customer's newest sessions are looked at for one of this order.
 const SESSIONS_MAX: i64 = 100;
+
+/// What every payment page offers and asks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SaleTerms {
+    /// Whether it takes promotion codes.
+    pub promotion_codes: bool,
+    /// Whether Stripe Tax adds the tax; it then asks for the billing address and the tax id.
+    pub tax: bool,
+}
+
+impl SaleTerms {
+    fn on(self, page: CreateCheckoutSession) -> CreateCheckoutSession {
+        let page = if self.promotion_codes { page.allow_promotion_codes(true) } else { page };
+        if !self.tax {
+            return page;
+        }
+        // Stripe takes neither without leave to keep what was written on the customer.
+        let kept = CreateCheckoutSessionCustomerUpdate {
+            address: Some(CreateCheckoutSessionCustomerUpdateAddress::Auto),
+            name: Some(CreateCheckoutSessionCustomerUpdateName::Auto),
+            ..CreateCheckoutSessionCustomerUpdate::new()
+        };
+        page.automatic_tax(CreateCheckoutSessionAutomaticTax::new(true))
+            .tax_id_collection(CreateCheckoutSessionTaxIdCollection::new(true))
+            .billing_address_collection(CheckoutSessionBillingAddressCollection::Required)
+            .customer_update(kept)
+    }
+}
 
 /// What a session is opened for.
 #[derive(Debug)]
@@ -102,7 +133,7 @@ impl StripeApi {
             metadata: Some(order.metadata().into()),
             ..CreateCheckoutSessionSubscriptionData::new()
         };
-        let request = CreateCheckoutSession::new()
+        let page = CreateCheckoutSession::new()
             .mode(CheckoutSessionMode::Subscription)
             .customer(order.customer_id)
             .client_reference_id(order.order.to_string())
@@ -110,7 +141,10 @@ impl StripeApi {
             .metadata(order.metadata_of_page())
             .subscription_data(subscription)
             .success_url(order.return_url())
-            .cancel_url(format!("{}&cancelled=1", order.return_url()))
+            .cancel_url(format!("{}&cancelled=1", order.return_url()));
+        let request = self
+            .terms
+            .on(page)
             .customize()
             .request_strategy(under(&attempt.key(&format!("{}/checkout", order.order.workflow_id())))?);
         Ok(order.opened(write("opening the payment page", request.send(&self.client)).await?))

@@ -112,6 +112,19 @@ pub struct ServiceBrief {
 }
 
 impl Store {
+    /// The currency an account pays its living subscriptions in (lower case); Stripe takes no other beside it.
+    pub async fn account_currency(&self, account: AccountId) -> Result<Option<String>, StoreError> {
+        sqlx::query_scalar!(
+            "select pr.currency from subscriptions s join prices pr on pr.id = s.price_id
+             where s.account_id = $1 and s.status not in ('canceled', 'incomplete_expired')
+             order by s.created_at desc, s.id limit 1",
+            account.0,
+        )
+        .fetch_optional(&self.pool)
+        .await
+        .doing("reading what an account pays in")
+    }
+
     /// Mirrors a subscription for the pages. Its history gets a line when a payment carried it further, when it will end
     /// instead of renewing or goes on after all, and when a payment is missing.
     ///

@@ -131,6 +131,8 @@ struct ManyUnpaid {
 pub(crate) struct Chosen {
     #[serde(default)]
     term: String,
+    #[serde(default)]
+    currency: String,
 }
 
 /// The form. The order's id is made here, so that a form sent twice is one order.
@@ -146,7 +148,11 @@ pub(crate) async fn form(
         if plan.free <= 0 {
             return Err(CheckoutRefusal::SoldOut(shell, plan));
         }
-        let form = filled(&portal, plan, OrderId(Uuid::new_v4()), &chosen.term).await?;
+        let (order, asked) = (OrderId(Uuid::new_v4()), (chosen.term.as_str(), chosen.currency.as_str()));
+        let form = filled(&portal, plan, order, asked, &customer.user).await?;
+        if !form.summary().is_empty() {
+            return Err(CheckoutRefusal::Faulted(shell, Box::new(form)));
+        }
         Ok(page::ok(&Checkout { shell, form }))
     };
     shown.await.unwrap_or_else(CheckoutRefusal::into_response)
@@ -167,7 +173,8 @@ pub(crate) async fn submit(State(portal): Shared, Path(slug): Path<String>, mut 
             }
             None => {}
         }
-        let mut form = filled(&portal, plan, order, posted.text("term")).await?;
+        let asked = (posted.text("term"), posted.text("currency"));
+        let mut form = filled(&portal, plan, order, asked, &user).await?;
         let input = checked(&portal, &mut form, &posted, &user)?;
         let Some(input) = input else { return Err(CheckoutRefusal::Faulted(shell, Box::new(form))) };
         let reply = match portal.temporal.open_checkout(input).await {
@@ -195,12 +202,38 @@ async fn may_order(portal: &Portal, shell: Shell, user: &User, slug: &str) -> Re
     Ok((shell, plan))
 }
 
-/// The form before anything was typed.
-async fn filled(portal: &Portal, plan: Plan, order: OrderId, term: &str) -> Result<Form, CheckoutRefusal> {
+/// The form before anything was typed, with the price that was asked for or the one that comes nearest to it.
+async fn filled(
+    portal: &Portal,
+    plan: Plan,
+    order: OrderId,
+    (term, currency): (&str, &str),
+    user: &User,
+) -> Result<Form, CheckoutRefusal> {
     let images = portal.store.images().await?;
-    let wanted = term.parse::<Term>().unwrap_or(Term::Monthly);
-    let price = plan.prices.iter().find(|price| price.term == wanted).or(plan.prices.first());
+    let bound = portal.store.account_currency(user.account).await?;
+    let term = term.parse::<Term>().unwrap_or(Term::Monthly);
+    let wanted = Some(currency.to_ascii_lowercase()).filter(|wanted| !wanted.is_empty());
+    let is_in = |price: &&Price, code: &Option<String>| Some(price.money.currency.as_str()) == code.as_deref();
+    let of_term: Vec<&Price> = plan.prices.iter().filter(|price| price.term == term).collect();
+    let asked = of_term.iter().find(|price| is_in(price, &wanted)).copied();
+    let usual = of_term.iter().find(|price| is_in(price, &bound)).or(of_term.first()).copied();
+    let price = asked.or(usual).or(plan.prices.first());
     let price = price.cloned().ok_or(StoreError::Corrupt { what: "a plan without a price" })?;
+    let mut often = Field::new("term", "Paid", "");
+    match (&wanted, &bound) {
+        (Some(wanted), _) if asked.is_none() => {
+            often.refuse(format!(
+                "This plan is not sold in {} in that way. Look at the price again.",
+                wanted.to_uppercase()
+            ));
+        }
+        (_, Some(bound)) if price.money.currency.as_str() != bound => {
+            let bound = bound.to_uppercase();
+            often.refuse(format!("Your other servers are paid in {bound}, and an account pays in one currency. Choose a price in {bound}."));
+        }
+        _ => {}
+    }
     let first = images.first().map(|image| image.slug.clone()).unwrap_or_default();
     Ok(Form {
         order,
@@ -208,7 +241,7 @@ async fn filled(portal: &Portal, plan: Plan, order: OrderId, term: &str) -> Resu
         image: Field::new("image", "Operating system", first),
         ssh_key: Field::new("ssh_key", "SSH public key", ""),
         term: price.term,
-        often: Field::new("term", "Paid", ""),
+        often,
         plan,
         price,
         images,

@@ -7,7 +7,7 @@
 //! | `permutations` | all 120 orders of a first payment's events, all 720 of a renewal's |
 //! | `lives` | lives by seed: events in any order, any number of times, in both shapes, or never |
 //! | `story`, `teller` | what happens at Stripe, and who tells of it |
-//! | `checkout` | promotion codes and tax on the payment page |
+//! | `checkout` | promotion codes, tax and currency on the payment page |
 //! | `coming` | what happens next, and a hold that moves it |
 //! | `confirm` | a payment the bank wants confirmed |
 //! | `ending` | a customer cancels at the end, takes it back, ends it now |

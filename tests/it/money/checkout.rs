@@ -1,5 +1,5 @@
 //! Stripe's payment page under our terms: promotion codes, and tax that is shown before it is paid.
-use house::{Customer, House, HouseOptions, OrderForm, Page};
+use house::{Catalogue, Customer, House, HouseOptions, OrderForm, Page};
 use serde_json::{Value, json};
 
 use crate::{
@@ -95,4 +95,49 @@ async fn without_those_terms_the_payment_page_asks_for_neither() {
     assert_eq!(sums(&house, "no-terms-1").await, (500, 0, 0, 500));
     let sessions = house.stripe().state().await.expect("Stripe")["sessions"].clone();
     assert!(!sessions.to_string().contains(&json!({"enabled": true}).to_string()), "{sessions}");
+}
+
+/// The smallest plan is sold in dollars, too.
+fn with_dollars(catalogue: &mut Catalogue) {
+    let mut dollars = catalogue.plans[0].prices[0].clone();
+    (dollars.currency, dollars.amount_minor) = ("usd", 600);
+    catalogue.plans[0].prices.push(dollars);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plan_is_paid_in_the_currency_that_was_chosen_and_an_account_stays_in_it() {
+    let house = open_with(HouseOptions { change_catalogue: with_dollars, ..HouseOptions::named("currencies") }).await;
+    let customer = Customer::signed_in(&house).await.expect("a customer");
+    let form = |plan: &str, currency: &str| format!("/billing/checkout/{plan}/?term=monthly&currency={currency}");
+    let open = |address: String| {
+        let visitor = &customer.visitor;
+        async move { visitor.open(&address).await.expect("an answer") }
+    };
+    let plan = open("/pricing/small/".to_owned()).await;
+    assert!(plan.link("currency=usd").is_ok() && plan.link("currency=eur").is_ok(), "{}", plan.text());
+    let unknown = open(form("small", "gbp")).await;
+    assert_eq!(unknown.status, 422);
+    assert!(unknown.text().contains("not sold in GBP"), "{}", unknown.text());
+    assert_eq!(open(form("medium", "usd")).await.status, 422, "there is no such price");
+
+    let page = open(form("small", "usd")).await;
+    assert!(page.status == 200 && page.text().contains("USD 6.00"), "{}", page.text());
+    let named = [("hostname", "dollars-1")];
+    let forged = [("hostname", "dollars-1"), ("currency", "gbp")];
+    let forged = customer.visitor.submit(&page, "/billing/checkout/", &forged).await.expect("an answer");
+    assert_eq!(forged.status, 422, "{}", forged.text());
+    let payment = customer.visitor.submit(&page, "/billing/checkout/", &named).await.expect("the payment page");
+    delivered(&customer, &pay(&customer, &payment, &[]).await).await;
+    let charges = vendors(&house).await.money["charges"].clone();
+    assert_eq!(charges.len(), 1);
+    assert_eq!((&charges[0]["amount"], &charges[0]["currency"]), (&json!(600), &json!("usd")));
+    customer.wait_until_page_says("/dashboard/", "USD 6.00", SOON).await.expect("the price");
+
+    let other = open(form("small", "eur")).await;
+    assert_eq!(other.status, 422, "two currencies in one account");
+    assert!(other.text().contains("Choose a price in USD"), "{}", other.text());
+    let usual = open("/billing/checkout/small/".to_owned()).await;
+    assert!(usual.status == 200 && usual.text().contains("USD 6.00"), "{}", usual.text());
+    assert_eq!(vendors(&house).await.money["charges"].len(), 1);
+    assert_stripe_contract(&house).await;
 }

@@ -36,11 +36,12 @@ impl PowerDns {
         fs::create_dir(&folder)?;
         let (dns_port, api_port) = (free_port()?, free_port()?);
         let api_key = format!("{:032x}", rand::random::<u128>());
+        // Rectifying reads the whole zone at every change; zones that are not signed do not need it.
         let settings = format!(
             "launch=lmdb\nlmdb-filename={folder}/zones.lmdb\nlmdb-shards=1\nlmdb-sync-mode=nosync\nlocal-address=127.0.0.1\nlocal-port={dns_port}\n\
              api=yes\napi-key={api_key}\nwebserver=yes\nwebserver-address=127.0.0.1\nwebserver-port={api_port}\n\
              webserver-allow-from=127.0.0.1\nsocket-dir={folder}\ndaemon=no\nguardian=no\ncache-ttl=0\nquery-cache-ttl=0\n\
-             negquery-cache-ttl=0\nzone-cache-refresh-interval=0\nloglevel=4\n",
+             negquery-cache-ttl=0\nzone-cache-refresh-interval=0\ndefault-api-rectify=no\nloglevel=4\n",
             folder = folder.display(),
         );
         fs::write(folder.join("pdns.conf"), settings)?;

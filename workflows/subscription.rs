@@ -78,6 +78,11 @@ impl Subscription {
         self.seen = Some(view.clone());
     }
 
+    /// How often it was told to look.
+    pub(crate) fn heard(&self) -> u64 {
+        self.heard
+    }
+
     /// Until when staff hold what takes something away.
     pub(crate) fn hold_until(&mut self, until: Option<UnixSecs>) {
         self.life.standing.hold_until = until;

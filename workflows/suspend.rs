@@ -16,6 +16,8 @@ use crate::{
 
 /// How long an act waits for an order that is still being built before it looks again.
 const BUILDING_POLL_SECS: i64 = 300;
+/// What operators read beside its timer.
+const BUILDING: &str = "an order is still being built";
 
 /// Stops every running machine of the subscription, and says why. Gives false when it has to be looked first whether that
 /// is still wanted: staff had to be asked, or an order is still being built.
@@ -45,9 +47,13 @@ pub(crate) async fn stop(ctx: &WorkflowContext<Subscription>, step: Step, servic
     Ok(stopped.is_some())
 }
 
-/// Waits a while for an order that is still being built, and says that it has to be looked again.
+/// Waits a while for an order that is still being built, or until something is heard, and says that it has to be looked
+/// again.
 pub(crate) async fn building(ctx: &WorkflowContext<Subscription>) -> Result<bool, Halt> {
-    wait(ctx, BUILDING_POLL_SECS, "an order is still being built", |_| false).await?;
+    // A run of an earlier release heard nothing meanwhile.
+    let listens = ctx.patched("a-wait-for-an-order-being-built-listens");
+    let heard = ctx.state(Subscription::heard);
+    wait(ctx, BUILDING_POLL_SECS, BUILDING, move |s: &Subscription| listens && s.heard() != heard).await?;
     Ok(false)
 }
 

@@ -73,6 +73,9 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// stopped talking.
 const LIMITS_MS: [(&str, &str); 3] =
     [("statement_timeout", "15000"), ("lock_timeout", "10000"), ("idle_in_transaction_session_timeout", "30000")];
+/// What pages read is planned once for each connection: every question is about one session or one account, and planning
+/// the joins anew takes longer than following them. Source: PostgreSQL, "Other Planner Options", `plan_cache_mode`.
+const PLAN_ONCE: [(&str, &str); 1] = [("plan_cache_mode", "force_generic_plan")];
 
 /// The database. Cheap to clone; all clones share one pool of connections.
 #[derive(Clone)]
@@ -107,7 +110,7 @@ impl Store {
             url.parse().map_err(|_| StoreError::Corrupt { what: "the address of the database" })?;
         let options = options.application_name("ez").options(LIMITS_MS);
         let lanes = usize::try_from(lanes).unwrap_or(1);
-        let readers = Arc::new(Readers::new(options.clone(), lanes));
+        let readers = Arc::new(Readers::new(options.clone().options(PLAN_ONCE), lanes));
         let pool =
             PgPoolOptions::new().max_connections(pool_size).acquire_timeout(ACQUIRE_TIMEOUT).connect_lazy_with(options);
         Ok(Self { pool, readers })

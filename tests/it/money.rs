@@ -7,6 +7,7 @@
 //! | `permutations` | all 120 orders of a first payment's events, all 720 of a renewal's |
 //! | `lives` | lives by seed: events in any order, any number of times, in both shapes, or never |
 //! | `story`, `teller` | what happens at Stripe, and who tells of it |
+//! | `building` | a payment missing while the server is still being built |
 //! | `checkout` | promotion codes, tax and currency on the payment page |
 //! | `coming` | what happens next, and a hold that moves it |
 //! | `confirm` | a payment the bank wants confirmed |
@@ -15,6 +16,7 @@
 //! | `invoices` | a customer's invoices: own and foreign, paid, open, void, given back; credit |
 //! | `plan` | a larger plan, its price first; a price changed at Stripe |
 //! | `staff` | what staff tell a running subscription: hold, start again, refund |
+mod building;
 mod checkout;
 mod coming;
 mod confirm;

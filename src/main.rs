@@ -33,10 +33,6 @@ mod web;
 mod wiring;
 mod worker;
 
-/// Gives memory back after a burst; the C library's keeps it.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 #[derive(Parser)]
 #[command(version, about = "The portal a hosting business runs on")]
 struct Arguments {

@@ -12,7 +12,7 @@ use contract::{
 use domain::instruction::{Instruction, WAITING_MAX};
 use domain::{
     UnixSecs,
-    billing::{Act, Next, Phase, Standing, SubscriptionStatus, SubscriptionView, decide},
+    billing::{Act, Next, Phase, Standing, SubscriptionView, decide},
     ids::SubscriptionId,
     order::Step,
 };
@@ -288,9 +288,8 @@ impl Subscription {
     /// Whether a subscription that Stripe has ended pays for nothing any more (its order was given up), so that there is
     /// nothing to keep.
     async fn nothing_left(ctx: &WorkflowContext<Self>, view: &SubscriptionView) -> Result<bool, Halt> {
-        let ended = matches!(view.status, SubscriptionStatus::Canceled | SubscriptionStatus::IncompleteExpired);
         let id = ctx.state(|s| s.life.subscription.clone());
-        Ok(ended && services(ctx, &id).await?.is_empty())
+        Ok(view.status.has_ended() && services(ctx, &id).await?.is_empty())
     }
 
     /// Does one act.

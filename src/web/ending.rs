@@ -5,7 +5,7 @@ use axum::{
     response::Response,
 };
 use domain::{
-    billing::{Phase, SubscriptionStatus},
+    billing::Phase,
     ids::{InstructionId, ServiceId},
     instruction::{Ask, AskKind},
 };
@@ -40,11 +40,7 @@ impl Whole {
 
     /// Whether it can still be cancelled or go on.
     fn lives(&self) -> bool {
-        let ended = matches!(
-            self.service.subscription_status,
-            SubscriptionStatus::Canceled | SubscriptionStatus::IncompleteExpired
-        );
-        !ended && self.service.phase != Phase::Expired
+        !self.service.subscription_status.has_ended() && self.service.phase != Phase::Expired
     }
 }
 

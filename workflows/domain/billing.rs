@@ -28,6 +28,14 @@ states! {
     }
 }
 
+impl SubscriptionStatus {
+    /// Whether it is over for good: nothing is charged for it any more.
+    #[must_use]
+    pub const fn has_ended(self) -> bool {
+        matches!(self, Self::Canceled | Self::IncompleteExpired)
+    }
+}
+
 states! {
     /// Where we stand with a subscription.
     ///

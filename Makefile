@@ -23,6 +23,7 @@ test:
 	tests/previous/build
 	cargo build --locked --workspace --bins
 	cargo test --locked --workspace
+	cargo test --locked --workspace --test it -- --ignored --test-threads=1 storm simulation money
 
 # Hours: storms with 500 orders and more seeds, 5,000 simulated lives, 20,000 scenarios of money, and a restore under load. One seed alone is repeated with the command it prints.
 test-long: export EZ_TEST_LONG := 1

@@ -16,11 +16,13 @@ use crate::{
 };
 use facts::{Gathered, Receiver};
 use smtp::{SmtpApi, SmtpError};
+use turns::Turns;
 
 mod facts;
 mod letter;
 #[warn(missing_docs)]
 pub mod smtp;
+mod turns;
 
 /// What the mail activities need.
 pub struct MailDesk {
@@ -30,6 +32,7 @@ pub struct MailDesk {
     /// The portal's address, without a final slash.
     site: String,
     staff_email: String,
+    turns: Turns,
 }
 
 #[activities]
@@ -55,11 +58,12 @@ impl MailDesk {
     /// step waits.
     pub fn new(store: Store, smtp: SmtpApi, keys: Arc<KeyRing>, site_url: &str, staff_email: &str) -> Self {
         let site = site_url.trim_end_matches('/').to_owned();
-        Self { store, smtp, keys, site, staff_email: staff_email.to_owned() }
+        Self { store, smtp, keys, site, staff_email: staff_email.to_owned(), turns: Turns::default() }
     }
 
-    /// Writes one letter and hands it over, unless that was done.
+    /// Writes one letter and hands it over, unless that was done. A second try waits until the first is over.
     pub async fn deliver(&self, input: &LetterInput) -> Result<(), Fault> {
+        let _turn = self.turns.take(&input.occasion).await;
         // Occasions hold ids alone, so they may be read by anybody.
         let doing = format!("writing the letter {}", input.occasion);
         let gathered = self.gather(input, &doing).await?;

@@ -298,6 +298,7 @@ async fn tell_payment(
 ) -> Result<(), StoreError> {
     let good = matches!(view.status, SubscriptionStatus::Active | SubscriptionStatus::Trialing);
     let (true, Some(invoice), None) = (good, &view.paid_invoice, &view.open_invoice) else { return Ok(()) };
+    tell_unseen_payments(db, order, id, invoice).await?;
     let renewed = sqlx::query_scalar!(
         r#"select exists (select 1 from timeline where order_id = $1 and kind = 'renewal') as "renewed!""#,
         order.0,
@@ -308,6 +309,34 @@ async fn tell_payment(
     let line = format!("{} until {}.", if renewed { "Renewed" } else { "Paid" }, period_end.date());
     let fact = format!("subscription/{id}/paid/{invoice}");
     timeline::write(db, Entry { order, actor: SYSTEM, kind: "renewal", line: &line, fact: &fact }).await?;
+    Ok(())
+}
+
+/// A line for each invoice that was paid before the newest one while nobody looked.
+async fn tell_unseen_payments(
+    db: &mut PgConnection,
+    order: OrderId,
+    id: &SubscriptionId,
+    newest: &str,
+) -> Result<(), StoreError> {
+    let unseen = sqlx::query!(
+        r#"select i.number, i.paid_at as "paid_at!", 'subscription/' || i.subscription_id || '/paid/' || i.id as "fact!"
+           from invoices i
+           where i.subscription_id = $1 and i.status = 'paid' and i.paid_at is not null and i.id <> $2 and not exists (
+            select 1 from timeline t where t.fact = 'subscription/' || i.subscription_id || '/paid/' || i.id
+           )
+           order by i.paid_at, i.id"#,
+        id.0,
+        newest,
+    )
+    .fetch_all(&mut *db)
+    .await
+    .doing("reading paid invoices")?;
+    for paid in unseen {
+        let number = paid.number.map(|number| format!("Invoice {number}")).unwrap_or_else(|| "An invoice".to_owned());
+        let line = format!("{number} was paid on {}.", paid.paid_at.date());
+        timeline::write(db, Entry { order, actor: SYSTEM, kind: "renewal", line: &line, fact: &paid.fact }).await?;
+    }
     Ok(())
 }
 

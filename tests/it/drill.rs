@@ -12,7 +12,7 @@ use crate::{
     mortals::{Part, Stage, stage},
     scale::scale,
     shop::until,
-    storm::{self, Shape, assert_nothing_is_doubled, delivered, everything_is_told, stuck},
+    storm::{self, Shape, assert_one_of_each, delivered, everything_is_told, stuck},
 };
 
 const LIMIT: Duration = Duration::from_mins(4);
@@ -119,12 +119,12 @@ async fn drill(stage: &Stage, older: Older) {
     }
     eprintln!("drill, older {older:?}: all {wanted} delivered {:.1?} after everything was back", back.elapsed());
     everything_is_told(&drill.house, back).await;
-    assert_nothing_is_doubled(&drill.house, drill.ordered).await;
+    assert_one_of_each(&drill.house, drill.ordered).await;
     drill.house.stop().await.expect("the house closes");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs the machine for itself: make test-long"]
+#[ignore = "it has the machine for itself: make test-long"]
 async fn databases_of_two_moments_are_restored_under_load_and_nothing_acknowledged_is_lost() {
     let stage = stage().await;
     for older in [Older::Portal, Older::Temporal] {

@@ -12,14 +12,30 @@ pub(crate) struct Scale {
     pub(crate) simulation_seeds: u64,
     /// Scenarios of money whose events are told in random order, number and shape.
     pub(crate) money_runs: u64,
+    /// Such scenarios while answers are lost and every part dies.
+    pub(crate) deadly_runs: u64,
 }
 
 /// What this run was asked for.
 pub(crate) fn scale() -> Scale {
     if std::env::var_os("EZ_TEST_LONG").is_some_and(|set| !set.is_empty()) {
-        Scale { storm_orders: 500, drill_orders: 150, storm_seeds: 10, simulation_seeds: 5_000, money_runs: 20_000 }
+        Scale {
+            storm_orders: 500,
+            drill_orders: 150,
+            storm_seeds: 10,
+            simulation_seeds: 5_000,
+            money_runs: 20_000,
+            deadly_runs: 1_000,
+        }
     } else {
-        Scale { storm_orders: 100, drill_orders: 30, storm_seeds: 3, simulation_seeds: 100, money_runs: 500 }
+        Scale {
+            storm_orders: 100,
+            drill_orders: 30,
+            storm_seeds: 3,
+            simulation_seeds: 100,
+            money_runs: 500,
+            deadly_runs: 50,
+        }
     }
 }
 

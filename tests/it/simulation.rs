@@ -2,7 +2,7 @@
 //! doubled and shuffled reports and the death of every part. Then everything is healed, and everything must agree.
 //!
 //! Seeds share houses, so that a hundred of them fit beside the other tests. A seed alone meets the same weather:
-//! `EZ_SIMULATION_SEED=17 cargo test --test it simulation -- --ignored` repeats number 17.
+//! `EZ_SIMULATION_SEED=17 cargo test --locked --workspace --test it -- --ignored simulation` repeats number 17.
 mod agreement;
 mod climate;
 mod fate;
@@ -74,7 +74,7 @@ async fn simulate(stage: &Stage, number: u64, lives: &[u64]) -> Vec<(u64, String
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs the machine for itself: make test-long"]
+#[ignore = "it has the machine for itself: the second part of make test"]
 async fn whatever_is_lost_doubled_shuffled_or_killed_everything_agrees_in_the_end() {
     let stage = stage().await;
     let mut houses: Vec<(u64, Vec<u64>)> = vec![];
@@ -91,7 +91,7 @@ async fn whatever_is_lost_doubled_shuffled_or_killed_everything_agrees_in_the_en
             .iter()
             .map(|(seed, why)| {
                 format!(
-                    "{why}\n  repeat: {SEED}={seed} cargo test --locked --test it simulation -- --ignored --nocapture"
+                    "{why}\n  repeat: {SEED}={seed} cargo test --locked --workspace --test it -- --ignored --nocapture simulation"
                 )
             })
             .collect();

@@ -11,8 +11,9 @@
 //! A fault is `{"kind": …, "method"?, "path"?, "contains"?, "times"?, "skip"?, "subject"?, …}`. `path` is a part of the path
 //! and query as sent (absent: every path), `contains` a part of the body as sent, `times` how often it strikes (absent:
 //! until cleared), `skip` how many matching requests pass first, `percent` which part of the matching requests it strikes, as
-//! dice thrown from `seed` say (absent: every one; the next fault may strike those it lets pass). The oldest fault that
-//! matches strikes. Kinds known to every stand-in:
+//! dice thrown from `seed` say (absent: every one; the next fault may strike those it lets pass). With `"once_each": true` it
+//! strikes each request (method, path, query and body) when it comes first, and lets it pass when it comes again. The oldest
+//! fault that matches strikes. Kinds known to every stand-in:
 //!
 //! - `delay` `{ms}`: waits, then works; with `"after_work": true` works, then waits.
 //! - `hang`: never answers and does nothing; with `"after_work": true` works first.
@@ -26,6 +27,8 @@
 mod log;
 mod shapes;
 
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -58,6 +61,8 @@ pub(crate) struct Faults {
 struct FaultState {
     last_id: u64,
     faults: Vec<Fault>,
+    /// Which fault of those that strike each request once met which request.
+    met: HashSet<(u64, u64)>,
     log: RequestLog,
 }
 
@@ -91,6 +96,9 @@ pub(crate) struct Fault {
     /// How often they were thrown.
     #[serde(skip)]
     pub(crate) thrown: u64,
+    /// Strikes each request only when it comes first.
+    #[serde(default)]
+    pub(crate) once_each: bool,
     /// What a vendor's own fault concerns, such as a VM's number.
     #[serde(default, deserialize_with = "text_or_number")]
     pub(crate) subject: Option<String>,
@@ -158,29 +166,36 @@ impl Faults {
     ///
     /// A fault without a subject concerns every subject.
     pub(crate) fn take(&self, kind: &str, subject: Option<&str>) -> Option<Fault> {
-        self.strike_first(|fault| {
-            fault.kind == kind && fault.subject.as_deref().is_none_or(|wanted| Some(wanted) == subject)
-        })
+        self.strike_first(
+            |fault| fault.kind == kind && fault.subject.as_deref().is_none_or(|wanted| Some(wanted) == subject),
+            None,
+        )
     }
 
     fn take_for_request(&self, method: &str, path: &str, body: &[u8]) -> Option<Fault> {
-        self.strike_first(|fault| {
+        let mut request = DefaultHasher::new();
+        (method, path, body).hash(&mut request);
+        let matches = |fault: &Fault| {
             GENERIC_KINDS.contains(&fault.kind.as_str())
                 && fault.method.as_deref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(method))
                 && path.contains(&fault.path)
                 && (fault.contains.is_empty() || holds(body, fault.contains.as_bytes()))
-        })
+        };
+        self.strike_first(matches, Some(request.finish()))
     }
 
-    fn strike_first(&self, matches: impl Fn(&Fault) -> bool) -> Option<Fault> {
-        let mut state = self.lock();
-        for index in 0..state.faults.len() {
-            let fault = &mut state.faults[index];
+    fn strike_first(&self, matches: impl Fn(&Fault) -> bool, request: Option<u64>) -> Option<Fault> {
+        let FaultState { faults, met, .. } = &mut *self.lock();
+        for index in 0..faults.len() {
+            let fault = &mut faults[index];
             if !matches(fault) {
                 continue;
             }
             if fault.skip > 0 {
                 fault.skip -= 1;
+                continue;
+            }
+            if fault.once_each && !request.is_some_and(|request| met.insert((fault.id, request))) {
                 continue;
             }
             if !fault.falls() {
@@ -190,7 +205,7 @@ impl Faults {
             if let Some(times) = &mut fault.times {
                 *times -= 1;
                 if *times == 0 {
-                    state.faults.remove(index);
+                    faults.remove(index);
                 }
             }
             return Some(struck);

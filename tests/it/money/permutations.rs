@@ -121,7 +121,7 @@ async fn all_stand_as(house: &House, clean: Uuid, what: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "it has the machine at work for two minutes; make test-long runs it"]
+#[ignore = "it has the machine for itself: the second part of make test"]
 async fn all_120_orders_of_a_first_payment_and_all_720_of_a_renewal_end_as_the_clean_run() {
     // Nothing is found by asking: what is not told is not known.
     let policy =

@@ -137,7 +137,7 @@ async fn a_larger_plan_that_is_not_paid_or_has_no_room_changes_nothing() {
 }
 
 /// Two plans below the smallest: one with the same disk, one with a smaller.
-fn with_smaller(catalogue: &mut house::Catalogue) {
+pub(super) fn with_smaller(catalogue: &mut house::Catalogue) {
     for (slug, name, memory_mib, disk_gib, amount_minor) in
         [("tiny", "Tiny", 1_024, 20, 300), ("bare", "Bare", 1_024, 10, 200)]
     {

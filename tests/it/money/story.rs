@@ -51,11 +51,17 @@ pub(super) async fn at_dashboard(house: &House, path: &str, form: &[(&str, &str)
     tried_at_dashboard(house, path, form).await.unwrap_or_else(|refusal| panic!("{refusal}"))
 }
 
-/// The same, which Stripe may refuse.
+/// The same, which Stripe may refuse. An answer that is lost is asked for once more, under the same key.
 pub(super) async fn tried_at_dashboard(house: &House, path: &str, form: &[(&str, &str)]) -> Result<Value, String> {
     let key = house.setting("STRIPE_SECRET_KEY").expect("a key");
     let url = house.stripe().base().join(path).expect("a path");
-    let answer = reqwest::Client::new().post(url).bearer_auth(key).form(form).send().await.expect("an answer");
+    let http = reqwest::Client::new();
+    let once = uuid::Uuid::new_v4().to_string();
+    let send = || http.post(url.clone()).bearer_auth(key).header("Idempotency-Key", &once).form(form).send();
+    let answer = match send().await {
+        Ok(answer) => answer,
+        Err(_) => send().await.expect("an answer"),
+    };
     let (status, text) = (answer.status(), answer.text().await.expect("a body"));
     if !status.is_success() {
         return Err(format!("{path}: {status} {text}"));
@@ -67,9 +73,14 @@ pub(super) async fn tried_at_dashboard(house: &House, path: &str, form: &[(&str,
 pub(super) async fn deleted_at_dashboard(house: &House, path: &str) {
     let key = house.setting("STRIPE_SECRET_KEY").expect("a key");
     let url = house.stripe().base().join(path).expect("a path");
-    let answer = reqwest::Client::new().delete(url).bearer_auth(key).send().await.expect("an answer");
+    let send = || reqwest::Client::new().delete(url.clone()).bearer_auth(key).send();
+    let answer = match send().await {
+        Ok(answer) => answer,
+        // Its answer was lost; what is gone already is gone.
+        Err(_) => send().await.expect("an answer"),
+    };
     let (status, text) = (answer.status(), answer.text().await.expect("a body"));
-    assert!(status.is_success(), "{path}: {status} {text}");
+    assert!(status.is_success() || status == reqwest::StatusCode::NOT_FOUND, "{path}: {status} {text}");
 }
 
 /// The newest object of a kind for which `wanted` holds, as Stripe has it.

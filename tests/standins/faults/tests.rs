@@ -39,6 +39,18 @@ fn a_fault_may_be_meant_for_one_body_alone() {
 }
 
 #[test]
+fn a_fault_may_strike_each_request_once() {
+    let faults = Faults::new();
+    added(&faults, json!({ "kind": "drop", "path": "/clone", "once_each": true }));
+    assert!(faults.take_for_request("POST", "/clone", b"newid=101").is_some());
+    assert!(faults.take_for_request("POST", "/clone", b"newid=101").is_none());
+    assert!(faults.take_for_request("POST", "/clone", b"newid=102").is_some());
+    assert!(faults.take_for_request("GET", "/clone", b"newid=102").is_some());
+    assert!(faults.take_for_request("GET", "/other", b"newid=103").is_none());
+    assert!(faults.take_for_request("POST", "/clone", b"newid=102").is_none());
+}
+
+#[test]
 fn a_vendors_own_fault_strikes_only_its_subject_and_never_by_path() {
     let faults = Faults::new();
     added(&faults, json!({ "kind": "agent_never", "subject": 101 }));

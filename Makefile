@@ -28,7 +28,7 @@ test:
 # Hours: storms with 500 orders and more seeds, 5,000 simulated lives, 20,000 scenarios of money, and a restore under load. One seed alone is repeated with the command it prints.
 test-long: export EZ_TEST_LONG := 1
 test-long:
-	tests/house/install-tools test
+	tests/house/install-tools long
 	tests/previous/build
 	cargo build --locked --workspace --bins
 	cargo test --locked -p ez --test it -- --include-ignored --test-threads=1 --nocapture last_one handoff storm simulation money drill

@@ -39,6 +39,7 @@ pub struct Subscription {
     desk: Desk,
     heard: u64,
     seen: Option<SubscriptionView>,
+    building_waits: u32,
 }
 
 impl Subscription {
@@ -81,6 +82,12 @@ impl Subscription {
     /// How often it was told to look.
     pub(crate) fn heard(&self) -> u64 {
         self.heard
+    }
+
+    /// Counts a wait for an order that is still being built, and gives how many there were before.
+    pub(crate) fn waits_for_building(&mut self) -> u32 {
+        self.building_waits += 1;
+        self.building_waits - 1
     }
 
     /// Until when staff hold what takes something away.
@@ -134,7 +141,7 @@ impl Subscription {
     fn new(_ctx: &WorkflowContextView, life: SubscriptionInput) -> Self {
         let subject = AttentionSubject::Subscription(life.subscription.clone());
         let desk = Desk::new(subject, life.policy.step_patience_secs, false).after(life.attention_raised);
-        Self { life, desk, heard: 0, seen: None }
+        Self { life, desk, heard: 0, seen: None, building_waits: 0 }
     }
 
     /// Ends when the subscription's services are gone.

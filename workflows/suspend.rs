@@ -14,8 +14,8 @@ use crate::{
     wait::wait,
 };
 
-/// How long an act waits for an order that is still being built before it looks again.
-const BUILDING_POLL_SECS: i64 = 300;
+/// How long an act waits for an order that is still being built before it looks again: at first, and at most.
+const BUILDING_POLL_SECS: (i64, i64) = (5, 300);
 /// What operators read beside its timer.
 const BUILDING: &str = "an order is still being built";
 
@@ -47,13 +47,16 @@ pub(crate) async fn stop(ctx: &WorkflowContext<Subscription>, step: Step, servic
     Ok(stopped.is_some())
 }
 
-/// Waits a while for an order that is still being built, or until something is heard, and says that it has to be looked
-/// again.
+/// Waits a while for an order that is still being built, longer each time, or until something is heard, and says that it
+/// has to be looked again. Nobody is told when an order is built: most subscriptions never wait for it.
 pub(crate) async fn building(ctx: &WorkflowContext<Subscription>) -> Result<bool, Halt> {
     // A run of an earlier release heard nothing meanwhile.
     let listens = ctx.patched("a-wait-for-an-order-being-built-listens");
     let heard = ctx.state(Subscription::heard);
-    wait(ctx, BUILDING_POLL_SECS, BUILDING, move |s: &Subscription| listens && s.heard() != heard).await?;
+    let (first, most) = BUILDING_POLL_SECS;
+    let waits = ctx.state_mut(Subscription::waits_for_building);
+    let secs = first.saturating_mul(1 << waits.min(6)).min(most);
+    wait(ctx, secs, BUILDING, move |s: &Subscription| listens && s.heard() != heard).await?;
     Ok(false)
 }
 

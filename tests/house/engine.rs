@@ -3,9 +3,9 @@
 mod postgres;
 mod powerdns;
 mod temporal;
+mod temporal_over_postgres;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -39,6 +39,17 @@ pub struct Engine {
     pub(crate) place: Place,
 }
 
+/// How the servers keep what they know.
+#[derive(Clone, Copy, Debug)]
+enum Shape {
+    /// Quick; nothing survives a kill.
+    Fleeting,
+    /// What was acknowledged survives a kill; Temporal's is the development server.
+    Durable,
+    /// The same with Temporal's server over PostgreSQL.
+    Production,
+}
+
 #[derive(Debug, Default)]
 struct Houses {
     last_number: u8,
@@ -56,7 +67,7 @@ impl Engine {
     ///
     /// *Errors*: a server is missing (the error names the command that installs it) or did not come up (with the end of its log).
     pub async fn start(with_stripe_mock: bool) -> Result<Self> {
-        Box::pin(Self::build(with_stripe_mock, false)).await
+        Box::pin(Self::build(with_stripe_mock, Shape::Fleeting)).await
     }
 
     /// The same without stripe-mock, on servers that may be killed: they know afterwards what they acknowledged, and
@@ -64,19 +75,35 @@ impl Engine {
     ///
     /// *Errors*: as [`Engine::start`].
     pub async fn start_durable() -> Result<Self> {
-        Box::pin(Self::build(false, true)).await
+        Box::pin(Self::build(false, Shape::Durable)).await
     }
 
-    async fn build(with_stripe_mock: bool, durable: bool) -> Result<Self> {
+    /// The same with Temporal's server over PostgreSQL, as production has it.
+    ///
+    /// *Errors*: as [`Engine::start`].
+    pub async fn start_production() -> Result<Self> {
+        Box::pin(Self::build(false, Shape::Production)).await
+    }
+
+    async fn build(with_stripe_mock: bool, shape: Shape) -> Result<Self> {
         let began = Instant::now();
         // Another part of the process may have installed it first; either one serves.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let place = Place::new()?;
         let stripe_mock = async { if with_stripe_mock { StripeMock::start(&place).await.map(Some) } else { Ok(None) } };
-        let postgres =
-            async { if durable { Postgres::start_durable(&place).await } else { Postgres::start(&place).await } };
-        let (postgres, temporal, powerdns, stripe_mock) =
-            tokio::try_join!(postgres, Temporal::start(&place), PowerDns::start(&place), stripe_mock)?;
+        let servers = async {
+            match shape {
+                Shape::Fleeting => tokio::try_join!(Postgres::start(&place), Temporal::start(&place)),
+                Shape::Durable => tokio::try_join!(Postgres::start_durable(&place), Temporal::start(&place)),
+                Shape::Production => {
+                    let postgres = Postgres::start_durable(&place).await?;
+                    let temporal = temporal_over_postgres::start(&place, &postgres).await?;
+                    Ok((postgres, temporal))
+                }
+            }
+        };
+        let ((postgres, temporal), powerdns, stripe_mock) =
+            tokio::try_join!(servers, PowerDns::start(&place), stripe_mock)?;
         let houses = Mutex::default();
         Ok(Self { postgres, temporal, powerdns, stripe_mock, houses, started_in: began.elapsed(), place })
     }
@@ -96,9 +123,9 @@ impl Engine {
         &self.temporal.ui
     }
 
-    /// Where Temporal keeps what it knows: an `SQLite` database.
-    pub fn temporal_file(&self) -> PathBuf {
-        temporal::file(&self.place)
+    /// Where Temporal keeps what it knows, as `ez backup` is told of it: an `SQLite` file, or databases of PostgreSQL.
+    pub fn temporal_databases(&self) -> &[Url] {
+        &self.temporal.databases
     }
 
     /// stripe-mock's API, when it was started.

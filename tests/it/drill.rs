@@ -9,7 +9,7 @@ use std::{
 use house::{House, HouseOptions};
 
 use crate::{
-    mortals::{Part, Stage, stage},
+    mortals::{Part, Stage, production_stage, stage},
     scale::scale,
     shop::until,
     storm::{self, Shape, assert_one_of_each, delivered, everything_is_told, stuck},
@@ -84,8 +84,13 @@ fn text(path: &Path) -> &str {
 fn mixed(portal: &Path, temporal: &Path) -> PathBuf {
     let folder = portal.with_file_name("mixed");
     fs::create_dir(&folder).expect("a folder");
-    for (from, name) in [(portal, "portal.dump"), (portal, "backup.json"), (temporal, "temporal-0.dump")] {
-        fs::copy(from.join(name), folder.join(name)).expect("copied");
+    for (from, wanted) in [(portal, "portal.dump"), (portal, "backup.json"), (temporal, "temporal-")] {
+        for file in fs::read_dir(from).expect("a backup") {
+            let name = file.expect("a file").file_name();
+            if text(name.as_ref()).starts_with(wanted) {
+                fs::copy(from.join(&name), folder.join(&name)).expect("copied");
+            }
+        }
     }
     folder
 }
@@ -93,9 +98,9 @@ fn mixed(portal: &Path, temporal: &Path) -> PathBuf {
 async fn drill(stage: &Stage, older: Older) {
     let third = scale().drill_orders / 3;
     let name = format!("drill-{}", format!("{older:?}").to_lowercase());
-    let database = format!("sqlite://{}", text(&stage.engine.temporal_file()));
+    let databases: Vec<&str> = stage.engine.temporal_databases().iter().map(url::Url::as_str).collect();
     let options = HouseOptions { policy: storm::policy(), wide: true, ..HouseOptions::named(&name) }
-        .with("EZ_TEMPORAL_DATABASE_URL", &database);
+        .with("EZ_TEMPORAL_DATABASE_URL", &databases.join(","));
     let house = House::start(stage.engine, options).await.unwrap_or_else(|fault| panic!("{name}: {fault:?}"));
     let mut drill = Drill { stage, house, ordered: 0 };
 
@@ -127,6 +132,15 @@ async fn drill(stage: &Stage, older: Older) {
 #[ignore = "it has the machine for itself: make test-long"]
 async fn databases_of_two_moments_are_restored_under_load_and_nothing_acknowledged_is_lost() {
     let stage = stage().await;
+    for older in [Older::Portal, Older::Temporal] {
+        drill(&stage, older).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "it has the machine for itself: make test-long"]
+async fn the_same_with_temporal_over_postgresql() {
+    let stage = production_stage().await;
     for older in [Older::Portal, Older::Temporal] {
         drill(&stage, older).await;
     }

@@ -5,6 +5,7 @@ use house::{Engine, House};
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
 static ENGINE: OnceCell<Engine> = OnceCell::const_new();
+static PRODUCTION: OnceCell<Engine> = OnceCell::const_new();
 static STAGE: Mutex<()> = Mutex::const_new(());
 
 /// A part that can be killed as a power cut would, and started again.
@@ -36,6 +37,15 @@ pub(crate) struct Stage {
 pub(crate) async fn stage() -> Stage {
     let alone = STAGE.lock().await;
     let engine = ENGINE.get_or_init(|| async { Engine::start_durable().await.expect("durable servers start") }).await;
+    Stage { engine, _alone: alone }
+}
+
+/// The same with Temporal's server over PostgreSQL, as production has it.
+pub(crate) async fn production_stage() -> Stage {
+    let alone = STAGE.lock().await;
+    let engine = PRODUCTION
+        .get_or_init(|| async { Engine::start_production().await.expect("production's servers start") })
+        .await;
     Stage { engine, _alone: alone }
 }
 

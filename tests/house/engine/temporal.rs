@@ -14,7 +14,7 @@ use crate::process::Launch;
 use crate::server::Server;
 use crate::tools::tool;
 
-const READY_LIMIT: Duration = Duration::from_secs(30);
+pub(super) const READY_LIMIT: Duration = Duration::from_secs(30);
 const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 /// The namespace every house uses.
 pub(crate) const NAMESPACE: &str = "default";
@@ -22,7 +22,7 @@ pub(crate) const NAMESPACE: &str = "default";
 /// The defaults poll 20 times a second and round short timers up to one second; four partitions and the long poll's
 /// expiry stall a run now and then for seconds. An activity that is handed to the worker with the answer to its workflow's
 /// task saves the way over its queue.
-const TUNING: [&str; 7] = [
+pub(super) const TUNING: [&str; 7] = [
     "history.transferProcessorMaxPollRPS=1000",
     "history.timerProcessorMaxPollRPS=1000",
     "history.timerProcessorMaxTimeShift=\"20ms\"",
@@ -31,7 +31,7 @@ const TUNING: [&str; 7] = [
     "matching.numTaskqueueWritePartitions=1",
     "system.enableActivityEagerExecution=true",
 ];
-const SEARCH_ATTRIBUTES: [&str; 4] =
+pub(super) const SEARCH_ATTRIBUTES: [&str; 4] =
     ["EzStage=Keyword", "EzKind=Keyword", "EzAccount=Keyword", "EzNeedsAttention=Bool"];
 
 /// A running Temporal server.
@@ -39,7 +39,9 @@ const SEARCH_ATTRIBUTES: [&str; 4] =
 pub(crate) struct Temporal {
     pub(crate) address: Url,
     pub(crate) ui: Url,
-    server: Server,
+    /// Where it keeps what it knows, as `ez backup` is told of it.
+    pub(crate) databases: Vec<Url>,
+    pub(super) server: Server,
 }
 
 impl Temporal {
@@ -58,7 +60,8 @@ impl Temporal {
         let address: Url = format!("http://127.0.0.1:{port}").parse()?;
         server.start(|| knows_our_attributes(address.clone())).await?;
         let ui = format!("http://127.0.0.1:{ui_port}").parse()?;
-        Ok(Self { address, ui, server })
+        let databases = vec![format!("sqlite://{}", file(place).display()).parse()?];
+        Ok(Self { address, ui, databases, server })
     }
 
     /// Kills the server; what it acknowledged is in its file.
@@ -77,7 +80,7 @@ impl Temporal {
 }
 
 /// The server's database.
-pub(crate) fn file(place: &Place) -> PathBuf {
+fn file(place: &Place) -> PathBuf {
     place.data().join("temporal.db")
 }
 
@@ -88,8 +91,13 @@ pub(crate) async fn connect(address: &Url) -> Result<Client> {
     Ok(Client::new(connection, ClientOptions::new(NAMESPACE).build())?)
 }
 
+/// Whether a client gets through to it.
+pub(super) async fn answers(address: Url) -> bool {
+    matches!(tokio::time::timeout(CONNECT_LIMIT, connect(&address)).await, Ok(Ok(_)))
+}
+
 /// A workflow start that names a search attribute the server does not know yet fails for good: wait until it does.
-async fn knows_our_attributes(address: Url) -> bool {
+pub(super) async fn knows_our_attributes(address: Url) -> bool {
     let Ok(Ok(client)) = tokio::time::timeout(CONNECT_LIMIT, connect(&address)).await else { return false };
     client.count_workflows("EzNeedsAttention = true", WorkflowCountOptions::default()).await.is_ok()
 }

@@ -39,7 +39,8 @@ pub struct Subscription {
     desk: Desk,
     heard: u64,
     seen: Option<SubscriptionView>,
-    building_waits: u32,
+    /// When it began to wait for an order that is still being built, and when it last did.
+    built_for: Option<(UnixSecs, UnixSecs)>,
 }
 
 impl Subscription {
@@ -84,10 +85,14 @@ impl Subscription {
         self.heard
     }
 
-    /// Counts a wait for an order that is still being built, and gives how many there were before.
-    pub(crate) fn waits_for_building(&mut self) -> u32 {
-        self.building_waits += 1;
-        self.building_waits - 1
+    /// For how many seconds it has been waiting for an order that is still being built; a wait after a long pause is another.
+    pub(crate) fn building_secs(&mut self, now: UnixSecs, pause_secs: i64) -> i64 {
+        let since = match self.built_for {
+            Some((since, last)) if now - last <= pause_secs => since,
+            _ => now,
+        };
+        self.built_for = Some((since, now));
+        now - since
     }
 
     /// Until when staff hold what takes something away.
@@ -141,7 +146,7 @@ impl Subscription {
     fn new(_ctx: &WorkflowContextView, life: SubscriptionInput) -> Self {
         let subject = AttentionSubject::Subscription(life.subscription.clone());
         let desk = Desk::new(subject, life.policy.step_patience_secs, false).after(life.attention_raised);
-        Self { life, desk, heard: 0, seen: None, building_waits: 0 }
+        Self { life, desk, heard: 0, seen: None, built_for: None }
     }
 
     /// Ends when the subscription's services are gone.

@@ -11,7 +11,7 @@ use crate::{
     attention::{Halt, attempt, attempt_once, record},
     notify, patience,
     subscription::{Subscription, services},
-    wait::wait,
+    wait::{now, wait},
 };
 
 /// How long an act waits for an order that is still being built before it looks again: at first, and at most.
@@ -54,9 +54,10 @@ pub(crate) async fn building(ctx: &WorkflowContext<Subscription>) -> Result<bool
     let listens = ctx.patched("a-wait-for-an-order-being-built-listens");
     let heard = ctx.state(Subscription::heard);
     let (first, most) = BUILDING_POLL_SECS;
-    let waits = ctx.state_mut(Subscription::waits_for_building);
-    let secs = first.saturating_mul(1 << waits.min(6)).min(most);
-    wait(ctx, secs, BUILDING, move |s: &Subscription| listens && s.heard() != heard).await?;
+    // Reports wake it often; only time that passes makes it more patient.
+    let now = now(ctx);
+    let waited = ctx.state_mut(|s| s.building_secs(now, 2 * most));
+    wait(ctx, waited.clamp(first, most), BUILDING, move |s: &Subscription| listens && s.heard() != heard).await?;
     Ok(false)
 }
 

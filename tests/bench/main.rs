@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `web` | the pricing page, the dashboard, the webhook door, memory |
 //! | `orders` | orders from the webhook to the delivered machine, in a burst and paced; the door meanwhile |
+//! | `renewals` | every live subscription renews at once, on Temporal over PostgreSQL; only when it is asked for |
 //! | `bare` | what the engine gives beside it |
 
 mod bare;
@@ -14,6 +15,7 @@ mod figures;
 mod load;
 mod machine;
 mod orders;
+mod renewals;
 mod web;
 
 use std::io::{self, Write as _};
@@ -55,7 +57,7 @@ struct Asked {
 }
 
 fn every() -> Vec<Benchmark> {
-    [web::BENCHMARKS, orders::BENCHMARKS].concat()
+    [web::BENCHMARKS, orders::BENCHMARKS, renewals::BENCHMARKS].concat()
 }
 
 #[tokio::main]
@@ -88,7 +90,10 @@ fn asked() -> Result<Asked> {
 
 async fn run() -> Result<()> {
     let asked = asked()?;
-    let wanted = |name: &str| asked.names.is_empty() || asked.names.iter().any(|word| name.starts_with(word.as_str()));
+    let wanted = |name: &str| {
+        (asked.names.is_empty() && name != renewals::NAME)
+            || asked.names.iter().any(|word| name.starts_with(word.as_str()))
+    };
     let chosen: Vec<Benchmark> = every().into_iter().filter(|benchmark| wanted(benchmark.name)).collect();
     if chosen.is_empty() {
         let names: Vec<&str> = every().iter().map(|benchmark| benchmark.name).collect();

@@ -83,6 +83,8 @@ pub(crate) async fn order(customer: &Customer, form: Page, hostname: &str) -> An
                     return answer;
                 }
             }
+            // So busy that the payment page closed before it was seen.
+            Ok(page) if page.status == 410 && page.url.path().starts_with("/c/pay/") => return Answer::Lapsed,
             Ok(page) if page.status == 503 => {}
             Ok(page) => panic!("the checkout led to {} {}: {}", page.status, page.url, page.text()),
             Err(_) => {}

@@ -39,7 +39,7 @@
 //! | `POST /_control/sessions/{id}/decline`, `…/expire` | tries a card that is declined; expires the session |
 //! | `POST /_control/customers/{id}/card` `{fails}` or `{kind}` | gives the customer a card: `good`, `fails`, `insufficient`, `authenticate`, `delayed` |
 //! | `POST /_control/customers/{id}/no_card` | takes it away |
-//! | `POST /_control/customers/{id}/subscriptions` `{price, quantity?, metadata?}` | begins a subscription as somebody in the dashboard does |
+//! | `POST /_control/customers/{id}/subscriptions` `{price, id?, quantity?, metadata?}` | begins a subscription as somebody in the dashboard does |
 //! | `POST /_control/subscriptions/{id}/renew` | ends the current period now |
 //! | `POST /_control/subscriptions/{id}/cancel` | ends the subscription now |
 //! | `POST /_control/invoices/{id}/pay`, `…/finalize` | charges the customer's card for an open invoice; finalizes a draft and charges it |

@@ -1,23 +1,31 @@
 //! A payment that is missing, and returns, while the server it is for is still being built.
-use std::time::Duration;
-
-use house::{Customer, HouseOptions, OrderForm, PolicySecs};
+use house::{Customer, House, HouseOptions, OrderForm, PolicySecs};
 use serde_json::json;
 use temporalio_client::UntypedWorkflow;
-use temporalio_common::protos::temporal::api::history::v1::history_event::Attributes;
 use workflows::subscription::Subscription;
 
-use super::story::{act, newest, word};
+use super::story::{act, newest, phase, word};
 use crate::{
     attention::{decide, staff, waiting_step},
     shop::{SOON, open_with, until},
 };
 
-/// What the subscription's workflow waits when an order is still being built. Longer than the test waits for anything.
-const BUILDING_WAIT: Duration = Duration::from_mins(5);
+/// What stands beside the timer of the subscription's workflow while it waits for an order that is still being built.
+const WAITS: &str = "an order is still being built";
+
+async fn waits_for_building(house: &House, workflow: &str) {
+    let client = house.temporal().await.expect("Temporal");
+    until("it waits for the order that is being built", SOON, || async {
+        let handle = client.get_workflow_handle::<UntypedWorkflow>(workflow);
+        let events = handle.fetch_history(Default::default()).into_events().await.ok()?;
+        let mut summaries = events.into_iter().filter_map(|event| event.user_metadata?.summary);
+        summaries.any(|summary| String::from_utf8_lossy(&summary.data).contains(WAITS)).then_some(())
+    })
+    .await;
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_stopped_that_is_still_being_built_and_a_payment_that_returns_is_seen_at_once() {
+async fn nothing_is_stopped_that_is_still_being_built_and_a_payment_that_returns_is_seen() {
     let policy = PolicySecs { step_patience: 6, ..PolicySecs::default() };
     let options = HouseOptions { policy, month_secs: Some(8), ..HouseOptions::named("building") };
     let house = open_with(options).await;
@@ -32,19 +40,8 @@ async fn nothing_is_stopped_that_is_still_being_built_and_a_payment_that_returns
     let card = format!("customers/{}/card", word(&subscription["customer"]));
     act(&house, &card, json!({"fails": true})).await;
     let workflow = format!("subscription-{}", word(&subscription["id"]));
+    waits_for_building(&house, &workflow).await;
     let client = house.temporal().await.expect("Temporal");
-    until("it waits for the order that is being built", SOON, || async {
-        let handle = client.get_workflow_handle::<UntypedWorkflow>(&workflow);
-        let events = handle.fetch_history(Default::default()).into_events().await.ok()?;
-        let waits = |attributes| match attributes {
-            Some(Attributes::TimerStartedEventAttributes(timer)) => {
-                timer.start_to_fire_timeout.is_some_and(|wait| wait.seconds.unsigned_abs() == BUILDING_WAIT.as_secs())
-            }
-            _ => false,
-        };
-        events.into_iter().any(|event| waits(event.attributes)).then_some(())
-    })
-    .await;
     let overdue = || async {
         let handle = client.get_workflow_handle::<Subscription>(&workflow);
         handle.query(Subscription::standing, (), Default::default()).await.expect("an answer").overdue.is_some()
@@ -60,5 +57,27 @@ async fn nothing_is_stopped_that_is_still_being_built_and_a_payment_that_returns
     customer.wait_until_page_says(page.as_str(), "delivered", SOON).await.expect("delivery");
     let running = house.machines().vms().await.expect("the machines").values().all(|vm| vm.status == "running");
     assert!(running, "a server that was paid for does not run");
+    house.stop().await.expect("a clean end");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_that_comes_while_the_server_is_built_is_carried_out_soon_after() {
+    let policy = PolicySecs { step_patience: 6, retention: 6_000, retention_warning: 60, ..PolicySecs::default() };
+    let house = open_with(HouseOptions { policy, ..HouseOptions::named("ends-early") }).await;
+    let (customer, staff) = (Customer::signed_in(&house).await.expect("a customer"), staff(&house).await);
+    let fault = json!({"kind": "status", "status": 500, "method": "PUT", "path": "/resize"});
+    let proxmox = house.proxmox().expect("a stand-in");
+    let fault = proxmox.add_fault(fault).await.expect("a fault");
+    let page = customer.buy(&OrderForm::small("ends-1")).await.expect("buying");
+    let order = format!("order-{}", house::order_id(&page).expect("an id"));
+    waiting_step(&house, &order).await;
+    let subscription = word(&newest(&house, "subscriptions", |_| true).await["id"]);
+    act(&house, &format!("subscriptions/{subscription}/cancel"), json!({})).await;
+    waits_for_building(&house, &format!("subscription-{subscription}")).await;
+    proxmox.remove_fault(fault).await.expect("the fault is taken away");
+    decide(&staff, &order, &[("verdict", "retry")]).await;
+    phase(&house, "retained").await;
+    let stopped = house.machines().vms().await.expect("the machines").values().all(|vm| vm.status == "stopped");
+    assert!(stopped, "a server whose subscription has ended still runs");
     house.stop().await.expect("a clean end");
 }

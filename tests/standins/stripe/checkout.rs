@@ -68,6 +68,7 @@ pub(super) fn pay(world: &mut World, id: &str, typed: &Typed) -> Result<(), Refu
     let month_secs = world.month_secs_of(world.get("customer", &customer, "customer")?);
     let days = plan["trial_period_days"].as_i64().map(|days| trials::end_after(now, days, month_secs));
     let begin = Beginning {
+        id: None,
         customer: customer.clone(),
         items: items(world, id),
         metadata: plan["metadata"].clone(),

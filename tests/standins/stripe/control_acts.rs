@@ -114,6 +114,7 @@ fn begin_by_hand(world: &mut World, customer: &str, asked: &Value) -> Answer {
         None => payments::attach_card(world, customer, Card::Good)?,
     };
     let begin = Beginning {
+        id: asked["id"].as_str().map(str::to_owned),
         customer: customer.to_owned(),
         items: vec![(price.to_owned(), asked["quantity"].as_i64().unwrap_or(1))],
         metadata: asked.get("metadata").filter(|given| given.is_object()).cloned().unwrap_or_else(|| json!({})),

@@ -14,6 +14,8 @@ use super::{catalogue, invoices, pending_update, plan_change, schedules, trials}
 /// What a subscription is begun with.
 #[derive(Default)]
 pub(super) struct Beginning {
+    /// `sub_…`; a new one if absent.
+    pub(super) id: Option<String>,
     /// `cus_…`.
     pub(super) customer: String,
     /// Price ids and quantities.
@@ -36,7 +38,7 @@ pub(super) struct Beginning {
 
 /// Begins an active or trialing subscription with a first invoice; gives both ids.
 pub(super) fn begin(world: &mut World, begin: Beginning) -> Result<(String, String), Refusal> {
-    let id = new_id("sub_");
+    let id = begin.id.unwrap_or_else(|| new_id("sub_"));
     let customer = world.copy("customer", &begin.customer)?;
     let now = world.clock_of(&customer);
     let mut subscription = blank(&id, now);

@@ -194,15 +194,16 @@ impl LedgerDesk {
         _ctx: ActivityContext,
         change: PlanChange,
     ) -> Result<PlanChanged, ActivityError> {
-        let PlanChange { subscription, price, stage } = change;
+        let PlanChange { subscription, price, stage, before } = change;
         let changed = match stage {
             PlanStage::Check => self.store.check_plan(&subscription, &price).await,
             PlanStage::Room => self.store.hold_room_for_plan(&subscription, &price).await,
             PlanStage::GiveBack => self.store.give_room_back(&subscription).await,
-            PlanStage::Apply => self.store.apply_plan(&subscription, &price).await,
+            PlanStage::Apply => self.store.apply_plan(&subscription, &price, before.as_deref()).await,
         };
         Ok(match changed.map_err(failed)? {
             PlanVerdict::Done => PlanChanged::Done,
+            PlanVerdict::SameSize => PlanChanged::SameSize,
             PlanVerdict::NoRoom => PlanChanged::NoRoom,
             PlanVerdict::Shrinks => PlanChanged::Shrinks,
             PlanVerdict::Unknown => PlanChanged::Unknown,

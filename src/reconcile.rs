@@ -281,6 +281,8 @@ impl Gap<'_> {
             phase: living.phase,
             suspended_at: stopped(Phase::Suspended),
             retained_at: stopped(Phase::Retained),
+            price: living.fitted_price,
+            fitted: living.fitted,
             ..Standing::default()
         };
         let attributes = found_by("subscription", living.phase.as_str(), Some(living.account));

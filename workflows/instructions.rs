@@ -29,8 +29,10 @@ pub(crate) async fn carry_out(ctx: &WorkflowContext<Subscription>) -> Result<(),
     while let Some(instruction) = ctx.state(Subscription::told_first) {
         // One that an earlier run has seen to, told once more, is over.
         if noted(ctx, &instruction, None).await? == InstructionState::Accepted {
-            let outcome = perform(ctx, &instruction).await?;
-            noted(ctx, &instruction, Some(outcome)).await?;
+            // What waits is written down when it has come to its end.
+            if let Some(outcome) = perform(ctx, &instruction).await? {
+                noted(ctx, &instruction, Some(outcome)).await?;
+            }
         }
         ctx.state_mut(|s| s.told_over(&instruction));
     }
@@ -46,6 +48,15 @@ pub(crate) async fn refuse(ctx: &WorkflowContext<Subscription>, why: &str) -> Re
     Ok(())
 }
 
+/// Writes down what became of an instruction that waited.
+pub(crate) async fn settle(
+    ctx: &WorkflowContext<Subscription>,
+    instruction: &Instruction,
+    outcome: InstructionOutcome,
+) -> Result<(), Halt> {
+    noted(ctx, instruction, Some(outcome)).await.map(drop)
+}
+
 async fn noted(
     ctx: &WorkflowContext<Subscription>,
     instruction: &Instruction,
@@ -56,23 +67,28 @@ async fn noted(
     record(ctx, Ledger::note_instruction, note).await
 }
 
-async fn perform(ctx: &WorkflowContext<Subscription>, instruction: &Instruction) -> Result<InstructionOutcome, Halt> {
+/// Gives what became of it; nothing while it waits.
+async fn perform(
+    ctx: &WorkflowContext<Subscription>,
+    instruction: &Instruction,
+) -> Result<Option<InstructionOutcome>, Halt> {
     if let Some(why) = instruction.fault(Some(now(ctx))) {
-        return Ok(refused(why));
+        return Ok(Some(refused(why)));
     }
     match instruction.what {
         Ask::Hold { until } => {
             ctx.state_mut(|s| s.hold_until(Some(until)));
-            Ok(done(None))
+            Ok(Some(done(None)))
         }
         Ask::Release => {
             ctx.state_mut(|s| s.hold_until(None));
-            Ok(done(None))
+            Ok(Some(done(None)))
         }
-        Ask::Restore { until } => restore(ctx, instruction, until).await,
+        Ask::Restore { until } => restore(ctx, instruction, until).await.map(Some),
         Ask::ChangePlan { ref price, .. } => plan::change(ctx, instruction, price).await,
-        Ask::ChangePlanAtEnd { ref price } => plan::change_at_end(ctx, instruction, price).await,
-        _ => at_stripe(ctx, instruction).await,
+        Ask::ChangePlanAtEnd { ref price } => plan::change_at_end(ctx, instruction, price).await.map(Some),
+        Ask::KeepPlan => plan::keep(ctx, instruction).await.map(Some),
+        _ => at_stripe(ctx, instruction).await.map(Some),
     }
 }
 
@@ -95,23 +111,35 @@ async fn restore(
     Ok(done(None))
 }
 
+/// Carries it out at Stripe; one that would have to wait cannot be.
 pub(crate) async fn at_stripe(
     ctx: &WorkflowContext<Subscription>,
     instruction: &Instruction,
 ) -> Result<InstructionOutcome, Halt> {
-    let errand = Errand { subscription: ctx.state(Subscription::id), instruction: instruction.clone() };
-    match attempt_at_once(ctx, Step::CarryOut, Payment::carry_out, errand).await {
-        Ok(Outcome::Ran(CarriedOut::Done { object })) => Ok(done(object)),
-        Ok(Outcome::Ran(CarriedOut::Refused { why })) => Ok(refused(&why)),
-        Ok(Outcome::ByHand(object)) => {
-            Ok(InstructionOutcome { words: Some("Done by hand.".to_owned()), ..done(object) })
-        }
-        Err(Halt::Abandoned { reason }) => Ok(refused(&format!("Given up by staff: {reason}"))),
-        Err(halt) => Err(halt),
-    }
+    let outcome = carried_out(ctx, instruction, false).await?;
+    Ok(outcome.unwrap_or_else(|| refused("It waits for its payment.")))
 }
 
-fn done(object: Option<String>) -> InstructionOutcome {
+/// The same, for whom `may_wait`; gives nothing while it waits for its payment.
+pub(crate) async fn carried_out(
+    ctx: &WorkflowContext<Subscription>,
+    instruction: &Instruction,
+    may_wait: bool,
+) -> Result<Option<InstructionOutcome>, Halt> {
+    let errand = Errand { subscription: ctx.state(Subscription::id), instruction: instruction.clone(), may_wait };
+    Ok(Some(match attempt_at_once(ctx, Step::CarryOut, Payment::carry_out, errand).await {
+        Ok(Outcome::Ran(CarriedOut::Done { object })) => done(object),
+        Ok(Outcome::Ran(CarriedOut::Refused { why })) => refused(&why),
+        Ok(Outcome::Ran(CarriedOut::Waits)) => return Ok(None),
+        Ok(Outcome::ByHand(object)) => {
+            InstructionOutcome { words: Some("Done by hand.".to_owned()), ..done(object) }
+        }
+        Err(Halt::Abandoned { reason }) => refused(&format!("Given up by staff: {reason}")),
+        Err(halt) => return Err(halt),
+    }))
+}
+
+pub(crate) fn done(object: Option<String>) -> InstructionOutcome {
     InstructionOutcome { state: InstructionState::Done, words: None, object }
 }
 

@@ -42,7 +42,8 @@ pub(crate) async fn warn_of_end(
     write(ctx, LetterKind::SubscriptionEnding, id, &format!("{id}/{period_end}")).await
 }
 
-async fn write(
+/// Queues a letter about a subscription, once for each fact.
+pub(crate) async fn write(
     ctx: &WorkflowContext<Subscription>,
     kind: LetterKind,
     id: &SubscriptionId,

@@ -12,7 +12,7 @@ use contract::{
 use domain::instruction::{Instruction, WAITING_MAX};
 use domain::{
     UnixSecs,
-    billing::{Act, Next, Phase, Standing, SubscriptionView, decide},
+    billing::{Act, Changing, Next, Phase, Standing, SubscriptionView, decide},
     ids::SubscriptionId,
     order::Step,
 };
@@ -93,6 +93,18 @@ impl Subscription {
         };
         self.built_for = Some((since, now));
         now - since
+    }
+
+    /// Notes that a change of plan waits for its payment.
+    pub(crate) fn change_waits(&mut self, changing: Changing) {
+        self.life.standing.changing = Some(changing);
+    }
+
+    /// Notes that the customer does not want the change any more that waits.
+    pub(crate) fn change_taken_back(&mut self) {
+        if let Some(changing) = self.life.standing.changing.as_mut() {
+            changing.taken_back = true;
+        }
     }
 
     /// Until when staff hold what takes something away.
@@ -311,6 +323,9 @@ impl Subscription {
             Act::NoteOverdue { .. } | Act::NotePaid => true,
             Act::Receipt { invoice } => renew::receipt(ctx, &id, invoice).await?,
             Act::Reprice { price } => plan::reprice(ctx, &id, price).await?,
+            Act::AskToConfirmChange => plan::ask_to_confirm(ctx, &id).await?,
+            Act::SettleChange => plan::settle(ctx, view).await?,
+            Act::GiveChangeUp => plan::give_up(ctx, &id, view).await?,
             Act::AskToConfirm { invoice } => renew::ask_to_confirm(ctx, &id, invoice).await?,
             Act::Remind { invoice, number } => renew::remind(ctx, &id, invoice, *number).await?,
             Act::WarnOfEnd { period_end } => renew::warn_of_end(ctx, &id, *period_end).await?,

@@ -1,7 +1,10 @@
 //! Whom a letter goes to and what it tells, read when it is written.
 use contract::letter::{LetterInput, LetterKind, LetterSubject};
-use domain::ids::{OrderId, SubscriptionId, UserId};
-use store::{OrderBrief, Subscription};
+use domain::{
+    ids::{OrderId, SubscriptionId, UserId},
+    instruction::InstructionState,
+};
+use store::{OrderBrief, PlanWish, Subscription};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -93,6 +96,14 @@ impl MailDesk {
             subscription.as_ref().and_then(at).map(day).unwrap_or_default()
         };
         let server = self.link(&format!("/dashboard/vps/{service}/"));
+        if matches!(input.kind, LetterKind::PlanConfirmation | LetterKind::PlanUnchanged) {
+            let wish = self.plan_wish(input, doing).await?;
+            if input.kind == LetterKind::PlanConfirmation && wish.state != InstructionState::Accepted {
+                return Ok(Gathered::Pointless("the change had come to its end before the letter could be sent"));
+            }
+            told.other_plan = wish.name;
+            told.amount = wish.due.map(|due| due.to_string()).unwrap_or_default();
+        }
         match input.kind {
             LetterKind::PaymentReceived => {
                 told.day = of_subscription(|subscription| subscription.period_end);
@@ -106,7 +117,10 @@ impl MailDesk {
                 told.day = of_subscription(|subscription| subscription.destroy_at);
                 told.link = server;
             }
-            LetterKind::PaymentConfirmation | LetterKind::PaymentReminder | LetterKind::ServiceSuspended => {
+            LetterKind::PaymentConfirmation
+            | LetterKind::PlanConfirmation
+            | LetterKind::PaymentReminder
+            | LetterKind::ServiceSuspended => {
                 let page = subscription.as_ref().and_then(|subscription| subscription.open_invoice_url.clone());
                 told.link = page.unwrap_or_else(|| self.link("/billing/portal/"));
             }
@@ -121,6 +135,14 @@ impl MailDesk {
             email: brief.customer_email,
         };
         Ok(Gathered::Letter(receiver, Box::new(told)))
+    }
+
+    /// The change of plan that the occasion names.
+    async fn plan_wish(&self, input: &LetterInput, doing: &str) -> Result<PlanWish, Fault> {
+        let named = input.occasion.rsplit('/').next().and_then(|id| id.parse().ok());
+        let id = named.ok_or_else(|| nothing(doing, "the occasion names no instruction"))?;
+        let found = self.store.plan_wish(id).await.map_err(|error| of_store(doing, error))?;
+        found.ok_or_else(|| nothing(doing, "there is no such change of plan"))
     }
 
     async fn for_staff(&self, input: &LetterInput, doing: &str) -> Result<Gathered, Fault> {

@@ -25,6 +25,8 @@ pub(super) struct Facts {
     pub(super) has_password: bool,
     /// The plan's name.
     pub(super) plan: String,
+    /// The name of the plan it was to change to.
+    pub(super) other_plan: String,
     /// The amount with its currency.
     pub(super) amount: String,
     /// `month` or `year`.
@@ -81,6 +83,9 @@ letters! {
     ServiceDelivered: "letter/service_delivered/subject.txt", "letter/service_delivered/body.txt", "letter/service_delivered/body.html";
     PaymentReceived: "letter/payment_received/subject.txt", "letter/payment_received/body.txt", "letter/payment_received/body.html";
     PaymentConfirmation: "letter/payment_confirmation/subject.txt", "letter/payment_confirmation/body.txt", "letter/payment_confirmation/body.html";
+    PlanConfirmation: "letter/plan_confirmation/subject.txt", "letter/plan_confirmation/body.txt", "letter/plan_confirmation/body.html";
+    PlanUnchanged: "letter/plan_unchanged/subject.txt", "letter/plan_unchanged/body.txt", "letter/plan_unchanged/body.html";
+    TermChanged: "letter/term_changed/subject.txt", "letter/term_changed/body.txt", "letter/term_changed/body.html";
     PaymentReminder: "letter/payment_reminder/subject.txt", "letter/payment_reminder/body.txt", "letter/payment_reminder/body.html";
     ServiceSuspended: "letter/service_suspended/subject.txt", "letter/service_suspended/body.txt", "letter/service_suspended/body.html";
     ServiceResumed: "letter/service_resumed/subject.txt", "letter/service_resumed/body.txt", "letter/service_resumed/body.html";

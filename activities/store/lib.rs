@@ -51,9 +51,9 @@ pub use operations::{Gauges, Pool, PoolUse, WaitingSteps, WebhookHealth};
 pub use orders::{Lease, OrderBrief, OrderPlace};
 pub use pages::{
     AccountInvoice, ChargeLine, Dashboard, EntitlementLine, InvoiceLine, InvoiceLinks, InvoiceStory, InvoicesPage,
-    MovingSubscription, NextCharge, OrderCard, OrderPage, PaidService, RefundLine, RefusedLetter, ReportLine,
-    ServiceCard, ServicePage, StaffEvent, StaffOrder, StaffOverview, StaffSubscription, StepLine, SubscriptionPage,
-    TimelineLine,
+    MovingSubscription, NextCharge, OrderCard, OrderPage, PaidService, PendingPlan, PlanWish, RefundLine,
+    RefusedLetter, ReportLine, ServiceCard, ServicePage, StaffEvent, StaffOrder, StaffOverview, StaffSubscription, StepLine, SubscriptionPage,
+    TimelineLine, WaitingPlan,
 };
 pub use payment_events::{EventGatherer, NewPaymentEvent, PaymentEventListener, PutEvent};
 pub use plan_change::PlanVerdict;

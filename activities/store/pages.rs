@@ -19,10 +19,12 @@ mod order;
 mod service;
 mod staff;
 mod subscription;
+mod waiting;
 
 pub use charges::{ChargeLine, RefundLine};
 pub use invoices::{AccountInvoice, InvoiceLinks, InvoicesPage};
 pub use subscription::{InvoiceStory, MovingSubscription, PaidService, ReportLine, SubscriptionPage};
+pub use waiting::{PendingPlan, PlanWish, WaitingPlan};
 
 /// What an account has, owes and may still order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,6 +74,8 @@ pub struct ServiceCard {
     pub subscription: SubscriptionId,
     /// Where the oldest unpaid invoice can be paid.
     pub open_invoice_url: Option<String>,
+    /// The plan it changes to as soon as it is paid, by name.
+    pub pending_plan: Option<String>,
 }
 
 /// One order on the dashboard.
@@ -245,6 +249,8 @@ pub struct ServicePage {
     pub asked: Option<InstructionLine>,
     /// The plan it changes to when the period ends, by name.
     pub next_plan: Option<String>,
+    /// The plan it changes to as soon as it is paid.
+    pub pending_plan: Option<PendingPlan>,
 }
 
 /// One invoice.

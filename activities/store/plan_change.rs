@@ -13,6 +13,8 @@ use uuid::Uuid;
 pub enum PlanVerdict {
     /// Done.
     Done,
+    /// Done, and the machine is as large as it was for the price before.
+    SameSize,
     /// The node of a machine has not enough memory left.
     NoRoom,
     /// A disk would have to shrink.
@@ -27,6 +29,7 @@ struct Sold {
     price: Uuid,
     memory_mib: i32,
     disk_gib: i32,
+    cores: i32,
     line: String,
 }
 
@@ -82,11 +85,12 @@ impl Store {
     }
 
     /// Notes what the subscription is charged for now: plan and price of the subscription and of the orders it pays for. What
-    /// a machine cannot become is not noted for it, but the price is.
+    /// a machine cannot become is not noted for it, but the price is. `before` is the price the machines were fitted to.
     pub async fn apply_plan(
         &self,
         subscription: &SubscriptionId,
         stripe_price: &str,
+        before: Option<&str>,
     ) -> Result<PlanVerdict, StoreError> {
         let mut tx = self.begin().await?;
         let orders = lock(&mut tx, subscription).await?;
@@ -121,8 +125,19 @@ impl Store {
                 .doing("noting another plan")?;
             }
         }
+        let before = match before {
+            Some(price) => self::sold(&mut tx, price).await?,
+            None => None,
+        };
         tx.commit().await.doing("noting another plan")?;
-        Ok(verdict)
+        let same = before.is_some_and(|before| before.size() == sold.size());
+        Ok(if same && verdict == PlanVerdict::Done { PlanVerdict::SameSize } else { verdict })
+    }
+}
+
+impl Sold {
+    const fn size(&self) -> [i32; 3] {
+        [self.cores, self.memory_mib, self.disk_gib]
     }
 }
 
@@ -146,7 +161,7 @@ async fn lock(db: &mut PgConnection, subscription: &SubscriptionId) -> Result<Ve
 
 async fn sold(db: &mut PgConnection, stripe_price: &str) -> Result<Option<Sold>, StoreError> {
     let row = sqlx::query!(
-        "select p.id as plan_id, pr.id as price_id, p.memory_mib, p.disk_gib, p.name
+        "select p.id as plan_id, pr.id as price_id, p.memory_mib, p.disk_gib, p.cores, p.name, pr.term
          from prices pr join plans p on p.id = pr.plan_id where pr.stripe_price_id = $1",
         stripe_price,
     )
@@ -158,7 +173,8 @@ async fn sold(db: &mut PgConnection, stripe_price: &str) -> Result<Option<Sold>,
         price: row.price_id,
         memory_mib: row.memory_mib,
         disk_gib: row.disk_gib,
-        line: format!("Your plan is {} now.", row.name),
+        cores: row.cores,
+        line: format!("Your plan is {}, paid {}, now.", row.name, if row.term == "annual" { "yearly" } else { "monthly" }),
     }))
 }
 

@@ -49,6 +49,10 @@ pub struct LivingSubscription {
     pub phase: Phase,
     /// When its services were last changed: stopped, in the phases that stop them.
     pub changed_at: UnixSecs,
+    /// The price at Stripe that its machine was last fitted to.
+    pub fitted_price: Option<String>,
+    /// How often its customer was told that the machine was fitted to another.
+    pub fitted: u32,
 }
 
 impl Store {
@@ -162,6 +166,9 @@ impl Store {
     pub async fn living_subscriptions(&self) -> Result<Vec<LivingSubscription>, StoreError> {
         let rows = sqlx::query!(
             r#"select s.id, s.account_id, s.phase,
+                (select pr.stripe_price_id from orders o join prices pr on pr.id = o.price_id where o.id = s.order_id) as fitted_price,
+                (select count(*) from letters l where l.subscription_id = s.id
+                    and l.kind in ('service_resized', 'term_changed')) as "fitted!",
                 extract(epoch from coalesce((select max(changed_at) from services where subscription_id = s.id),
                     s.created_at))::bigint as "changed_at!"
                from subscriptions s where s.phase <> 'expired' order by s.created_at"#
@@ -176,6 +183,8 @@ impl Store {
                     account: AccountId(row.account_id),
                     phase: word(&row.phase, "a subscription's phase")?,
                     changed_at: row.changed_at,
+                    fitted_price: row.fitted_price,
+                    fitted: u32::try_from(row.fitted).unwrap_or(u32::MAX),
                 })
             })
             .collect()

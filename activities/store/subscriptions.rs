@@ -149,7 +149,8 @@ impl Store {
         sqlx::query!(
             "update subscriptions set status = $2, phase = case when phase = 'expired' then phase else $3 end, period_start = $4, period_end = $5,
                 cancel_at_period_end = $6,
-                destroy_at = case when phase = 'expired' then null else $7::timestamptz end, read_at = now()
+                destroy_at = case when phase = 'expired' then null else $7::timestamptz end, read_at = now(),
+                pending_price = $8, pending_invoice = $9, pending_until = $10, next_price = $11, next_price_at = $12
              where id = $1",
             id.0,
             view.status.as_str(),
@@ -158,6 +159,11 @@ impl Store {
             period_end,
             view.cancel_at_period_end,
             destroy_at.map(moment).transpose()?,
+            view.pending.as_ref().map(|pending| &pending.price),
+            view.pending.as_ref().and_then(|pending| pending.invoice.as_ref()),
+            view.pending.as_ref().map(|pending| moment(pending.until)).transpose()?,
+            view.next_price.as_ref().map(|next| &next.price),
+            view.next_price.as_ref().map(|next| moment(next.at)).transpose()?,
         )
         .execute(&mut *tx)
         .await

@@ -12,7 +12,7 @@ use domain::{
     ids::SubscriptionId,
 };
 use futures::{StreamExt as _, stream};
-use store::MovingSubscription;
+use store::{MovingSubscription, WaitingPlan};
 use time::OffsetDateTime;
 
 use super::{
@@ -45,6 +45,7 @@ struct Whole {
     lines: Vec<Line>,
     held: Vec<MovingSubscription>,
     unknown: Vec<MovingSubscription>,
+    waiting: Vec<WaitingPlan>,
 }
 
 /// The page.
@@ -69,7 +70,8 @@ pub(crate) async fn look(State(portal): Shared, mut staff: Staff) -> Result<Resp
         }
     }
     lines.sort_by_key(|line| line.at);
-    Ok(page::ok(&Whole { shell, days: DAYS_AHEAD, lines, held, unknown }))
+    let waiting = portal.store.waiting_plans().await?;
+    Ok(page::ok(&Whole { shell, days: DAYS_AHEAD, lines, held, unknown, waiting }))
 }
 
 async fn ask(portal: &Portal, of: MovingSubscription) -> (MovingSubscription, Option<Outlook>) {
@@ -94,6 +96,7 @@ fn line(coming: Coming, of: MovingSubscription) -> Line {
 fn words(act: Act) -> (&'static str, String) {
     match act {
         Act::Receipt { invoice } => ("Receipt", invoice),
+        Act::AskToConfirmChange => ("Letter", "the bank wants the payment for another plan confirmed".to_owned()),
         Act::AskToConfirm { invoice } => ("Letter", format!("the bank wants {invoice} confirmed")),
         Act::Remind { invoice, number } => ("Reminder", format!("number {number} about {invoice}")),
         Act::Suspend { invoice } => ("Suspend", format!("{invoice} is unpaid")),
@@ -102,7 +105,12 @@ fn words(act: Act) -> (&'static str, String) {
         Act::Retain => ("Stop", "and keep it for the retention days".to_owned()),
         Act::WarnOfDestruction { .. } => ("Letter", "last call before it is destroyed".to_owned()),
         Act::Expire => ("Destroy", "with everything on it".to_owned()),
-        Act::NoteOverdue { .. } | Act::NotePaid | Act::EndSubscription | Act::Reprice { .. } => ("Note", String::new()),
+        Act::NoteOverdue { .. }
+        | Act::NotePaid
+        | Act::EndSubscription
+        | Act::Reprice { .. }
+        | Act::SettleChange
+        | Act::GiveChangeUp => ("Note", String::new()),
     }
 }
 

@@ -2,7 +2,7 @@
 use activities::fault::Fault;
 use askama::Template;
 use axum::{
-    extract::{Path, State},
+    extract::{Path, Query, State},
     http::StatusCode,
     response::Response,
 };
@@ -10,10 +10,11 @@ use domain::{
     ids::{InstructionId, ServiceId},
     instruction::Ask,
     money::Money,
-    plan::MachineSize,
+    plan::{MachineSize, Term},
     service::ServiceStatus,
 };
-use store::{Plan, ServicePage, User};
+use serde::Deserialize;
+use store::{Plan, Price, ServicePage, User};
 use time::OffsetDateTime;
 
 use super::{
@@ -38,12 +39,22 @@ enum Fit {
     Shrinks,
 }
 
-/// One plan beside the one the server has.
+/// One plan beside the one the server has, paid each month or each year.
 struct Choice {
     plan: Plan,
+    term: Term,
     money: Money,
     stripe_price_id: String,
     fit: Fit,
+    /// Whether only the term is another: the machine stays as it is.
+    same_size: bool,
+}
+
+impl Choice {
+    /// Where its price is shown.
+    fn address(&self, service: ServiceId) -> String {
+        format!("/dashboard/vps/{service}/plan/{}/?term={}", self.plan.slug, self.term)
+    }
 }
 
 #[derive(Template)]
@@ -82,24 +93,35 @@ impl Change {
     }
 }
 
-fn fit(service: &ServicePage, size: MachineSize, money: &Money) -> Fit {
+/// A year that is paid is lived through; whoever pays by the month can begin a year at once.
+fn fit(service: &ServicePage, size: MachineSize, term: Term, money: &Money) -> Fit {
     match service.size {
-        has if has == size => Fit::Current,
+        has if has == size && term == service.term => Fit::Current,
         has if size.disk_gib < has.disk_gib => Fit::Shrinks,
-        _ if money.amount_minor < service.money.amount_minor => Fit::AtEnd,
-        _ => Fit::Now,
+        _ => match (service.term, term) {
+            (Term::Annual, Term::Monthly) => Fit::AtEnd,
+            (Term::Monthly, Term::Annual) => Fit::Now,
+            _ if money.amount_minor < service.money.amount_minor => Fit::AtEnd,
+            _ => Fit::Now,
+        },
     }
 }
 
 async fn choices(portal: &Portal, service: &ServicePage) -> Result<Vec<Choice>, Refusal> {
     let plans = portal.store.plans().await?;
-    let choice = |plan: Plan| {
-        let same = |price: &&store::Price| price.term == service.term && price.money.currency == service.money.currency;
-        let price = plan.prices.iter().find(same).cloned()?;
-        let fit = fit(service, plan.size, &price.money);
-        Some(Choice { plan, money: price.money, stripe_price_id: price.stripe_price_id, fit })
+    let of_plan = |plan: Plan| {
+        let prices: Vec<Price> =
+            plan.prices.iter().filter(|price| price.money.currency == service.money.currency).cloned().collect();
+        prices.into_iter().map(move |price| Choice {
+            fit: fit(service, plan.size, price.term, &price.money),
+            same_size: plan.size == service.size,
+            plan: plan.clone(),
+            term: price.term,
+            money: price.money,
+            stripe_price_id: price.stripe_price_id,
+        })
     };
-    Ok(plans.into_iter().filter_map(choice).collect())
+    Ok(plans.into_iter().flat_map(of_plan).collect())
 }
 
 async fn running(portal: &Portal, user: &User, id: &str) -> Result<ServicePage, Refusal> {
@@ -108,8 +130,10 @@ async fn running(portal: &Portal, user: &User, id: &str) -> Result<ServicePage, 
     if service.status == ServiceStatus::Running { Ok(service) } else { Err(Refusal::NotFound) }
 }
 
-async fn possible(portal: &Portal, service: &ServicePage, slug: &str) -> Result<Choice, Refusal> {
-    let found = choices(portal, service).await?.into_iter().find(|choice| choice.plan.slug == slug);
+/// Said nothing, the term is the one the server has.
+async fn possible(portal: &Portal, service: &ServicePage, slug: &str, term: Option<Term>) -> Result<Choice, Refusal> {
+    let is = |choice: &Choice| choice.plan.slug == slug && choice.term == term.unwrap_or(service.term);
+    let found = choices(portal, service).await?.into_iter().find(is);
     found.filter(|choice| matches!(choice.fit, Fit::Now | Fit::AtEnd)).ok_or(Refusal::NotFound)
 }
 
@@ -154,14 +178,21 @@ pub(crate) async fn keep(
     }
 }
 
+/// What a page is asked for.
+#[derive(Deserialize)]
+pub(crate) struct Asked {
+    term: Option<String>,
+}
+
 /// What one of them costs now. Nothing is charged by looking.
 pub(crate) async fn look(
     State(portal): Shared,
     mut customer: Customer,
     Path((id, slug)): Path<(String, String)>,
+    Query(asked): Query<Asked>,
 ) -> Result<Response, Refusal> {
     let service = running(&portal, &customer.user, &id).await?;
-    let choice = possible(&portal, &service, &slug).await?;
+    let choice = possible(&portal, &service, &slug, asked.term.and_then(|term| term.parse().ok())).await?;
     let shell = customer.visitor.form_shell("dashboard").await?;
     Ok(shown(&portal, shell, service, choice, String::new(), StatusCode::OK).await)
 }
@@ -193,7 +224,7 @@ pub(crate) async fn tell(
 ) -> Result<Response, Refusal> {
     let user = posted.user()?;
     let service = running(&portal, &user, &id).await?;
-    let choice = possible(&portal, &service, &slug).await?;
+    let choice = possible(&portal, &service, &slug, posted.text("term").parse().ok()).await?;
     let shell = posted.visitor.form_shell("dashboard").await?;
     let told = match asked(&posted, &choice) {
         Ok(what) => match tell::instruction(&posted, &user.id.to_string(), what) {
@@ -209,7 +240,7 @@ pub(crate) async fn tell(
 }
 
 fn asked(posted: &Posted, choice: &Choice) -> Result<Ask, Untold> {
-    if posted.text("restart") != "yes" {
+    if !choice.same_size && posted.text("restart") != "yes" {
         return Err(Untold::form("Tick the box to say that your server may be started again. Nothing was changed."));
     }
     if choice.fit == Fit::AtEnd {

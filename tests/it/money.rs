@@ -15,6 +15,7 @@
 //! | `given` | credit and time that staff give |
 //! | `invoices` | a customer's invoices: own and foreign, paid, open, void, given back; credit |
 //! | `plan` | a larger plan, its price first; a price changed at Stripe |
+//! | `plan_waits` | a change of plan that waits for the bank; monthly and yearly; a workflow that was lost |
 //! | `staff` | what staff tell a running subscription: hold, start again, refund |
 mod building;
 mod checkout;
@@ -27,6 +28,7 @@ mod lives;
 mod missed;
 mod permutations;
 mod plan;
+mod plan_waits;
 mod rebuild;
 mod staff;
 mod story;

@@ -164,6 +164,9 @@ pub struct PlanChange {
     pub price: String,
     /// What is to be done.
     pub stage: PlanStage,
+    /// The price the machine was fitted to before (`price_…`), where that is known.
+    #[serde(default)]
+    pub before: Option<String>,
 }
 
 /// What became of it.
@@ -171,6 +174,8 @@ pub struct PlanChange {
 pub enum PlanChanged {
     /// Done.
     Done,
+    /// Done, and the machine is as large as before: only how often it is paid is another.
+    SameSize,
     /// The node of a machine has not enough memory left.
     NoRoom,
     /// A disk would have to shrink.

@@ -21,6 +21,12 @@ states! {
         PaymentReceived = "payment_received",
         /// Confirm a payment with your bank.
         PaymentConfirmation = "payment_confirmation",
+        /// Confirm the payment of another plan with your bank.
+        PlanConfirmation = "plan_confirmation",
+        /// Your plan stays as it is: the other one was not paid.
+        PlanUnchanged = "plan_unchanged",
+        /// Your plan is paid by the month or year now.
+        TermChanged = "term_changed",
         /// A payment is missing.
         PaymentReminder = "payment_reminder",
         /// Your server is suspended.

@@ -50,6 +50,9 @@ pub struct Errand {
     pub subscription: SubscriptionId,
     /// What is to be done.
     pub instruction: Instruction,
+    /// Whether whoever asks can wait for a payment that the customer's bank wants confirmed.
+    #[serde(default)]
+    pub may_wait: bool,
 }
 
 /// What became of an errand.
@@ -65,6 +68,8 @@ pub enum CarriedOut {
         /// Why, for the person who asked.
         why: String,
     },
+    /// Stripe does it as soon as its payment arrives. Answered only to whoever may wait.
+    Waits,
 }
 
 /// The payment activities. Every write carries an idempotency key made of the order or subscription and the step.

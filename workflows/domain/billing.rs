@@ -90,6 +90,12 @@ pub struct SubscriptionView {
     /// What is charged each term (`price_…`).
     #[serde(default)]
     pub price: Option<String>,
+    /// A change that waits for its payment.
+    #[serde(default)]
+    pub pending: Option<PendingChange>,
+    /// What is charged after this period, where that is another price.
+    #[serde(default)]
+    pub next_price: Option<ComingPrice>,
 }
 
 /// A missing payment and what was done about it.
@@ -132,6 +138,9 @@ pub struct Standing {
     /// How often it was fitted to another.
     #[serde(default)]
     pub fitted: u32,
+    /// The change of plan whose payment is waited for.
+    #[serde(default)]
+    pub changing: Option<Changing>,
 }
 
 impl Default for Standing {
@@ -148,6 +157,7 @@ impl Default for Standing {
             asked_to_confirm: None,
             price: None,
             fitted: 0,
+            changing: None,
         }
     }
 }
@@ -172,6 +182,12 @@ pub enum Act {
         /// The price (`price_…`).
         price: String,
     },
+    /// Ask the customer to confirm the payment of a change of plan with their bank.
+    AskToConfirmChange,
+    /// Note that a change of plan was paid, and the machine fitted to it.
+    SettleChange,
+    /// Note that a change of plan was not paid: everything stays as it is.
+    GiveChangeUp,
     /// Ask the customer to confirm a payment with their bank.
     AskToConfirm {
         /// Of which invoice.
@@ -228,7 +244,15 @@ impl Act {
 
     /// Whether the customer sees nothing of it.
     const fn only_notes(&self) -> bool {
-        matches!(self, Self::NoteOverdue { .. } | Self::NotePaid | Self::EndSubscription | Self::Reprice { .. })
+        matches!(
+            self,
+            Self::NoteOverdue { .. }
+                | Self::NotePaid
+                | Self::EndSubscription
+                | Self::Reprice { .. }
+                | Self::SettleChange
+                | Self::GiveChangeUp
+        )
     }
 
     /// Whether it waits while staff hold: what takes something away, and the warning of it.
@@ -240,7 +264,7 @@ impl Act {
 /// Gives the one next thing to do, from where we stand, what Stripe says and what time it is. Nothing is taken away while
 /// staff hold it.
 pub fn decide(standing: &Standing, view: &SubscriptionView, policy: &SubscriptionPolicy, now: UnixSecs) -> Next {
-    let next = due(standing, view, policy, now);
+    let next = change::no_later(due(standing, view, policy, now), standing, view, now);
     match (standing.hold_until, &next) {
         (Some(until), Next::Do(act)) if act.can_be_held() && now < until => {
             Next::WaitUntil(until.min(now + policy.poll_secs))
@@ -259,6 +283,9 @@ fn due(standing: &Standing, view: &SubscriptionView, policy: &SubscriptionPolicy
         && price != fitted
     {
         return Next::Do(Act::Reprice { price: price.clone() });
+    }
+    if let Some(act) = change::due(standing, view) {
+        return Next::Do(act);
     }
     match view.status {
         S::Active | S::Trialing => when_paid(standing, view, policy, now),
@@ -362,6 +389,12 @@ impl Standing {
                 self.fitted = self.fitted.saturating_add(1);
             }
             Act::AskToConfirm { invoice } => self.asked_to_confirm = Some(invoice.clone()),
+            Act::AskToConfirmChange => {
+                if let Some(changing) = self.changing.as_mut() {
+                    changing.asked = true;
+                }
+            }
+            Act::SettleChange | Act::GiveChangeUp => self.changing = None,
             Act::Remind { number, .. } => {
                 if let Some(overdue) = self.overdue.as_mut() {
                     overdue.reminders_sent = *number;
@@ -394,6 +427,8 @@ impl Standing {
     }
 }
 
+mod change;
 pub mod forecast;
+pub use change::{Changing, ComingPrice, PendingChange};
 #[cfg(test)]
 mod tests;

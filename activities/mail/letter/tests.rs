@@ -11,6 +11,7 @@ fn facts() -> Facts {
         ipv6: "2001:db8::7".to_owned(),
         has_password: false,
         plan: "Small".to_owned(),
+        other_plan: "Medium".to_owned(),
         amount: "EUR 5.00".to_owned(),
         term: "month",
         day: day(datetime!(2026-12-21 23:59 UTC)),

@@ -22,6 +22,7 @@ use stripe_core::customer_balance_transaction::{
 use super::{
     Attempt, StripeApi,
     invoice::{id_of, is_paid},
+    plan::Wish,
     read,
     refund::{Source, source, stands},
     subscription::has_ended,
@@ -52,7 +53,9 @@ impl StripeApi {
             Ask::Credit { money } => self.give_credit(id, instruction, money, &act, attempt).await,
             Ask::Extend { until } => self.extend(id, *until, &act, attempt).await,
             Ask::ChangePlan { price, proration_date, shown } => {
-                self.change_plan(id, (price, *proration_date), shown, &act, attempt).await
+                let wish =
+                    Wish { price, proration_date: *proration_date, shown, may_wait: errand.may_wait };
+                self.change_plan(id, &wish, &act, attempt).await
             }
             Ask::ChangePlanAtEnd { price } => self.change_plan_at_end(id, price, &act, attempt).await,
             Ask::KeepPlan => self.keep_plan(id, &act, attempt).await,

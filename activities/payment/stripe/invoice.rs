@@ -19,6 +19,14 @@ use crate::fault::{Fault, Vendor};
 /// How many of a subscription's newest invoices are read.
 const INVOICES_MAX: i64 = 24;
 
+/// The payment of an invoice that is not paid.
+pub(super) struct OpenPayment {
+    /// Whether it is on its way.
+    pub(super) is_pending: bool,
+    /// Whether it waits for the customer to confirm it with their bank.
+    pub(super) needs_confirmation: bool,
+}
+
 impl StripeApi {
     /// The subscription's newest invoices, newest first.
     pub(super) async fn invoices(&self, subscription: &SubscriptionId) -> Result<Vec<Invoice>, Fault> {
@@ -31,17 +39,26 @@ impl StripeApi {
         let Some((invoice, id)) = oldest_open(invoices) else {
             return Ok(None);
         };
-        let payments = self.payments(&id, "payments.data.payment.payment_intent").await?;
+        let payment = self.payment_of(&id).await?;
+        Ok(Some(OpenInvoice {
+            id,
+            delivered: is_delivered(invoice),
+            payment_pending: payment.is_pending,
+            needs_confirmation: payment.needs_confirmation,
+        }))
+    }
+
+    /// What became of the payment of an open invoice so far.
+    pub(super) async fn payment_of(&self, invoice: &str) -> Result<OpenPayment, Fault> {
+        let payments = self.payments(invoice, "payments.data.payment.payment_intent").await?;
         let is_any = |status: &PaymentIntentStatus| {
             let intents = payments.iter().filter_map(|payment| payment.payment.payment_intent.as_ref()?.as_object());
             intents.into_iter().any(|intent| intent.status == *status)
         };
-        Ok(Some(OpenInvoice {
-            id,
-            delivered: is_delivered(invoice),
-            payment_pending: is_any(&PaymentIntentStatus::Processing),
+        Ok(OpenPayment {
+            is_pending: is_any(&PaymentIntentStatus::Processing),
             needs_confirmation: is_any(&PaymentIntentStatus::RequiresAction),
-        }))
+        })
     }
 
     /// The payments of an invoice, with what `expand` names.

@@ -2,7 +2,7 @@
 use contract::payment::CarriedOut;
 use domain::{
     UnixSecs,
-    billing::SubscriptionStatus,
+    billing::{ComingPrice, PendingChange, SubscriptionStatus},
     ids::SubscriptionId,
     money::{Currency, Money},
 };
@@ -25,6 +25,18 @@ use crate::fault::{Fault, Vendor};
 
 /// How long a price that was shown holds.
 const SHOWN_FOR_SECS: i64 = 3_600;
+
+/// Another plan, as the customer saw it.
+pub(super) struct Wish<'a> {
+    /// Its price (`price_…`).
+    pub(super) price: &'a str,
+    /// The moment the rest of the period is counted from.
+    pub(super) proration_date: UnixSecs,
+    /// What is charged at once.
+    pub(super) shown: &'a Money,
+    /// Whether a payment that is not there yet is waited for.
+    pub(super) may_wait: bool,
+}
 
 impl StripeApi {
     /// What a change to this price would charge at once, the rest of the period counted from `proration_date`. Reads only.
@@ -69,17 +81,18 @@ impl StripeApi {
         Ok(Money { amount_minor: invoice.amount_due, currency })
     }
 
-    /// Changes to this price for exactly what was shown. It is applied when it is paid; what is not paid at once is given up.
+    /// Changes to this price for exactly what was shown. It is applied when it is paid. Of what is not paid at once, whoever
+    /// `may_wait` waits for a payment that the bank wants confirmed or that is on its way; anything else is given up.
     ///
-    /// *Idempotence*: looks at the price first; changes under `<act>/plan`.
+    /// *Idempotence*: looks at the price and at what waits first; changes under `<act>/plan`.
     pub(super) async fn change_plan(
         &self,
         id: &SubscriptionId,
-        (price, proration_date): (&str, UnixSecs),
-        shown: &Money,
+        wish: &Wish<'_>,
         act: &str,
         attempt: Attempt,
     ) -> Result<CarriedOut, Fault> {
+        let Wish { price, proration_date, shown, may_wait } = *wish;
         let subscription = match self.look(id).await? {
             look if price_of(&look.subscription).as_deref() == Some(price) => {
                 return Ok(CarriedOut::Done { object: None });
@@ -89,8 +102,11 @@ impl StripeApi {
             }
             look => look.subscription,
         };
-        if subscription.pending_update.is_some() {
-            return self.give_change_up(&subscription, act, attempt).await;
+        if let Some(pending) = self.pending_change(&subscription).await? {
+            if pending.price != price {
+                return Ok(refused("Another change waits for its payment."));
+            }
+            return self.unpaid(&subscription, may_wait, act, attempt).await;
         }
         if subscription.cancel_at_period_end || subscription.cancel_at.is_some() {
             return Ok(refused("It is cancelled. Take the cancellation back first."));
@@ -118,23 +134,66 @@ impl StripeApi {
             .request_strategy(under(&attempt.key(&format!("{act}/plan")))?);
         let changed = write("changing the plan", request.send(&self.client)).await?;
         if changed.pending_update.is_some() {
-            return self.give_change_up(&changed, act, attempt).await;
+            return self.unpaid(&changed, may_wait, act, attempt).await;
         }
         Ok(CarriedOut::Done { object: latest_invoice(&changed) })
     }
 
+    /// A change that was not paid at once waits for whoever pays, or ends with its invoice.
+    async fn unpaid(
+        &self,
+        subscription: &Subscription,
+        may_wait: bool,
+        act: &str,
+        attempt: Attempt,
+    ) -> Result<CarriedOut, Fault> {
+        let invoice = latest_invoice(subscription);
+        if may_wait && let Some(invoice) = &invoice {
+            let payment = self.payment_of(invoice).await?;
+            if payment.is_pending || payment.needs_confirmation {
+                return Ok(CarriedOut::Waits);
+            }
+        }
+        self.give_change_up(subscription, act, attempt).await?;
+        Ok(refused("It could not be paid at once, so nothing was changed. Change your card and try again."))
+    }
+
     /// A change that waits for its payment ends with its invoice.
-    async fn give_change_up(
+    pub(super) async fn give_change_up(
         &self,
         subscription: &Subscription,
         act: &str,
         attempt: Attempt,
-    ) -> Result<CarriedOut, Fault> {
-        if let Some(invoice) = latest_invoice(subscription) {
-            self.void(&invoice, act, attempt).await?;
+    ) -> Result<(), Fault> {
+        match latest_invoice(subscription).filter(|_| subscription.pending_update.is_some()) {
+            Some(invoice) => self.void(&invoice, act, attempt).await,
+            None => Ok(()),
         }
-        Ok(refused("It could not be paid at once, so nothing was changed. Change your card and try again."))
     }
+
+    /// The change that waits for its payment, if one does.
+    ///
+    /// *Source*: Stripe documentation, "Pending updates reference".
+    pub(super) async fn pending_change(&self, subscription: &Subscription) -> Result<Option<PendingChange>, Fault> {
+        let Some(update) = &subscription.pending_update else { return Ok(None) };
+        let item = update.subscription_items.iter().flatten().next();
+        let Some(price) = item.map(|item| item.price.id.to_string()) else { return Ok(None) };
+        let invoice = latest_invoice(subscription);
+        let needs_confirmation = match &invoice {
+            Some(invoice) => self.payment_of(invoice).await?.needs_confirmation,
+            None => false,
+        };
+        Ok(Some(PendingChange { price, invoice, until: update.expires_at, needs_confirmation }))
+    }
+}
+
+/// The price that is charged after this period, where a schedule changes it. The schedule has to be expanded.
+pub(super) fn next_price(subscription: &Subscription) -> Option<ComingPrice> {
+    let schedule = subscription.schedule.as_ref()?.as_object()?;
+    let now = schedule.current_phase.as_ref()?;
+    let next = schedule.phases.iter().find(|phase| phase.start_date >= now.end_date)?;
+    let price = next.items.first()?.price.id().to_string();
+    (price_of(subscription).as_ref() != Some(&price)).then_some(ComingPrice { price, at: next.start_date })
 }
 
 pub(super) fn price_of(subscription: &Subscription) -> Option<String> {

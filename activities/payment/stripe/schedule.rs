@@ -40,6 +40,9 @@ impl StripeApi {
         if subscription.cancel_at_period_end || subscription.cancel_at.is_some() {
             return Ok(refused("It is cancelled. Take the cancellation back first."));
         }
+        if subscription.pending_update.is_some() {
+            return Ok(refused("Another change waits for its payment."));
+        }
         if price_of(&subscription).as_deref() == Some(price) {
             return Ok(refused("It is your plan already."));
         }
@@ -95,9 +98,9 @@ impl StripeApi {
         write(DOING, request.send(&self.client)).await
     }
 
-    /// Keeps the plan that was to change.
+    /// Keeps the plan that was to change: a change that waits for its payment is given up, and so is one at the end.
     ///
-    /// *Idempotence*: without a schedule there is nothing to do.
+    /// *Idempotence*: with neither there is nothing to do.
     pub(super) async fn keep_plan(
         &self,
         id: &SubscriptionId,
@@ -108,6 +111,7 @@ impl StripeApi {
         if has_ended(look.status) {
             return Ok(refused("The subscription has ended already."));
         }
+        self.give_change_up(&look.subscription, act, attempt).await?;
         self.unschedule(&look.subscription, act, attempt).await?;
         Ok(CarriedOut::Done { object: None })
     }

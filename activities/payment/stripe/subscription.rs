@@ -14,6 +14,7 @@ use time::OffsetDateTime;
 use super::{
     Attempt, Denial, StripeApi,
     invoice::{id_of, is_paid, newest_paid, open_ids, rows},
+    plan::next_price,
     read, under,
 };
 use crate::fault::{Fault, Vendor};
@@ -137,7 +138,7 @@ impl StripeApi {
     pub(super) async fn look(&self, id: &SubscriptionId) -> Result<Look, Fault> {
         let doing = "reading a subscription";
         let read_at = OffsetDateTime::now_utc();
-        let request = RetrieveSubscription::new(id.0.as_str());
+        let request = RetrieveSubscription::new(id.0.as_str()).expand(["schedule".to_owned()]);
         let subscription = read(doing, request.send(&self.client)).await?;
         let status = subscription.status.as_str().parse().map_err(|_| {
             let word = subscription.status.as_str();
@@ -164,6 +165,8 @@ impl StripeApi {
             paid_invoice: newest_paid(&look.invoices),
             open_invoice: self.open_invoice(&look.invoices).await?,
             price: items.first().map(|item| item.price.id.to_string()),
+            pending: self.pending_change(&look.subscription).await?,
+            next_price: next_price(&look.subscription),
         };
         Ok(SubscriptionReport { view, invoices: rows(id, &look.invoices)?, read_at: look.read_at })
     }

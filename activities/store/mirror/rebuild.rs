@@ -71,14 +71,15 @@ impl Store {
         for one in found {
             let done = sqlx::query!(
                 "insert into subscriptions (id, account_id, order_id, plan_id, price_id, status, phase, period_start,
-                    period_end, cancel_at_period_end, created_at, read_at)
+                    period_end, cancel_at_period_end, created_at, read_at,
+                    pending_price, pending_invoice, pending_until, next_price, next_price_at)
                  select $2, o.account_id, o.id, coalesce(p.plan_id, o.plan_id), coalesce(p.id, o.price_id), $3,
                     (select case when bool_or(s.status = 'suspended') then 'suspended'
                         when bool_or(s.status = 'retained') then 'retained'
                         when bool_and(s.status in ('expired', 'undone')) then 'expired'
                         when $3 in ('past_due', 'unpaid') then 'past_due' else 'active' end
                      from services s where s.subscription_id = $2),
-                    $4, $5, $6, coalesce(o.paid_at, o.created_at), now()
+                    $4, $5, $6, coalesce(o.paid_at, o.created_at), now(), $8, $9, $10, $11, $12
                  from orders o left join prices p on p.stripe_price_id = $7 where o.id = $1
                  on conflict (id) do nothing",
                 one.paid.order.0,
@@ -88,6 +89,11 @@ impl Store {
                 moment(one.view.period_end)?,
                 one.view.cancel_at_period_end,
                 one.stripe_price,
+                one.view.pending.as_ref().map(|pending| &pending.price),
+                one.view.pending.as_ref().and_then(|pending| pending.invoice.as_ref()),
+                one.view.pending.as_ref().map(|pending| moment(pending.until)).transpose()?,
+                one.view.next_price.as_ref().map(|next| &next.price),
+                one.view.next_price.as_ref().map(|next| moment(next.at)).transpose()?,
             )
             .execute(&mut *tx)
             .await

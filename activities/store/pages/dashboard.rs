@@ -40,6 +40,7 @@ struct ServiceRow {
     destroy_at_us: Option<i64>,
     subscription: String,
     open_invoice_url: Option<String>,
+    pending_plan: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -100,7 +101,9 @@ async fn lists(db: &mut PgConnection, account: AccountId) -> Result<Lists, sqlx:
                     (extract(epoch from sub.destroy_at) * 1000000)::bigint as destroy_at_us,
                     s.subscription_id as subscription,
                     (select i.hosted_url from invoices i where i.subscription_id = sub.id and i.status = 'open'
-                        order by i.created_at, i.id limit 1) as open_invoice_url
+                        order by i.created_at, i.id limit 1) as open_invoice_url,
+                    (select later.name from prices at join plans later on later.id = at.plan_id
+                        where at.stripe_price_id = sub.pending_price) as pending_plan
                 from services s
                 join subscriptions sub on sub.id = s.subscription_id
                 join plans p on p.id = sub.plan_id
@@ -156,6 +159,7 @@ fn service_card(row: ServiceRow) -> Result<ServiceCard, StoreError> {
         destroy_at: row.destroy_at_us.map(point).transpose()?,
         subscription: SubscriptionId(row.subscription),
         open_invoice_url: row.open_invoice_url,
+        pending_plan: row.pending_plan,
     })
 }
 

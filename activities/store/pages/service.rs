@@ -64,6 +64,7 @@ impl Store {
             .and_then(|invoice| invoice.hosted_url.clone());
         let told = self.instructions(&subscription).await?;
         let next_plan = self.next_plan(&told, row.period_start).await?;
+        let pending_plan = self.pending_plan(&subscription).await?;
         let asked = told.into_iter().find(|told| OWN_WISHES.contains(&told.kind));
         Ok(Some(ServicePage {
             id: service,
@@ -91,6 +92,7 @@ impl Store {
             password_waiting: row.password_waiting,
             asked,
             next_plan,
+            pending_plan,
         }))
     }
 

@@ -18,27 +18,27 @@ async fn machine(held: &Held<'_>) -> Value {
     list(&state["vms"]).into_iter().find(|vm| vm["template"] != true).expect("a machine")
 }
 
-async fn has_size(held: &Held<'_>, cores: &str, memory_mib: &str, disk_gib: u64) -> bool {
+pub(super) async fn has_size(held: &Held<'_>, cores: &str, memory_mib: &str, disk_gib: u64) -> bool {
     let vm = machine(held).await;
     let is = |name: &str, wanted: &str| vm["config"][name].to_string().trim_matches('"') == wanted;
     let disk = vm["disks"].to_string().contains(&(disk_gib << 30).to_string());
     is("cores", cores) && is("memory", memory_mib) && disk && vm["status"] == "running"
 }
 
-async fn charged(held: &Held<'_>) -> Vec<i64> {
+pub(super) async fn charged(held: &Held<'_>) -> Vec<i64> {
     let charges = vendors(held.house).await.money["charges"].clone();
     let paid = charges.iter().filter(|charge| charge["paid"] == true);
     paid.filter_map(|charge| charge["amount"].as_i64()).collect()
 }
 
-async fn memory_held(held: &Held<'_>) -> i32 {
+pub(super) async fn memory_held(held: &Held<'_>) -> i32 {
     sqlx::query_scalar("select memory_mib from reservations where released_at is null")
         .fetch_one(held.house.db())
         .await
         .expect("one reservation")
 }
 
-async fn stripe_price(held: &Held<'_>, plan: &str) -> String {
+pub(super) async fn stripe_price(held: &Held<'_>, plan: &str) -> String {
     sqlx::query_scalar(
         "select pr.stripe_price_id from prices pr join plans p on p.id = pr.plan_id
          where p.slug = $1 and pr.term = 'monthly' and pr.active",
@@ -49,7 +49,7 @@ async fn stripe_price(held: &Held<'_>, plan: &str) -> String {
     .expect("a price")
 }
 
-async fn priced(held: &Held<'_>, plan: &str) -> Page {
+pub(super) async fn priced(held: &Held<'_>, plan: &str) -> Page {
     let server = held.customer.dashboard().await.expect("the dashboard").link("/dashboard/vps/").expect("a link");
     let plans =
         held.customer.visitor.open(&format!("{server}plan/")).await.expect("the plans").ok().expect("the plans");
@@ -57,13 +57,13 @@ async fn priced(held: &Held<'_>, plan: &str) -> Page {
     held.customer.visitor.open(link.as_str()).await.expect("the price").ok().expect("the price")
 }
 
-async fn at_stripe(held: &Held<'_>) -> Value {
+pub(super) async fn at_stripe(held: &Held<'_>) -> Value {
     let state = held.house.stripe().state().await.expect("Stripe");
     let own = |row: &Value| row["id"] == held.subscription.as_str();
     list(&state["subscriptions"]).into_iter().find(own).expect("the subscription")
 }
 
-async fn item(held: &Held<'_>) -> String {
+pub(super) async fn item(held: &Held<'_>) -> String {
     at_stripe(held).await["items"]["data"][0]["id"].as_str().expect("an id").to_owned()
 }
 

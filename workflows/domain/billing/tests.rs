@@ -1,5 +1,14 @@
 use super::*;
-use alloc::{string::ToString, vec, vec::Vec};
+use crate::{
+    ids::InstructionId,
+    instruction::{Ask, Instruction},
+    money::Money,
+};
+use alloc::{
+    string::{String, ToString},
+    vec,
+    vec::Vec,
+};
 
 const DAY: i64 = 86_400;
 
@@ -25,6 +34,8 @@ fn view(status: SubscriptionStatus) -> SubscriptionView {
         paid_invoice: Some("in_1".to_string()),
         open_invoice: None,
         price: None,
+        pending: None,
+        next_price: None,
     }
 }
 
@@ -269,4 +280,63 @@ fn another_price_is_fitted_once_and_the_first_one_is_taken_as_it_is() {
     assert_eq!(decide(&fitted, &priced("price_2"), &policy(), 0), Next::Do(act.clone()));
     let fitted = fitted.after(&act, 0);
     assert!(matches!(decide(&fitted, &priced("price_2"), &policy(), 0), Next::WaitUntil(_)), "fitted twice");
+}
+
+fn changing() -> Standing {
+    let what = Ask::ChangePlan {
+        price: "price_2".to_string(),
+        proration_date: 0,
+        shown: Money { amount_minor: 5, currency: "eur".parse().expect("a currency") },
+    };
+    let instruction = Instruction {
+        id: InstructionId(uuid::Uuid::nil()),
+        by: "customer".to_string(),
+        reason: String::new(),
+        what,
+    };
+    let changing = Changing { instruction, price: "price_2".to_string(), asked: false, taken_back: false };
+    Standing {
+        price: Some("price_1".to_string()),
+        receipted_invoice: Some("in_1".to_string()),
+        changing: Some(changing),
+        ..Standing::default()
+    }
+}
+
+#[test]
+fn a_change_that_waits_for_the_bank_is_asked_for_once_and_settled_when_it_is_paid_and_fitted() {
+    let waiting = |needs_confirmation| SubscriptionView {
+        price: Some("price_1".to_string()),
+        pending: Some(PendingChange {
+            price: "price_2".to_string(),
+            invoice: Some("in_2".to_string()),
+            until: DAY / 2,
+            needs_confirmation,
+        }),
+        ..view(SubscriptionStatus::Active)
+    };
+    let standing = changing();
+    let asked_at = |at| decide(&standing, &waiting(false), &policy(), at);
+    assert_eq!(asked_at(0), Next::WaitUntil(DAY / 2 + 1), "its end would be slept over");
+    assert!(matches!(asked_at(DAY / 2 + 1), Next::WaitUntil(at) if at > DAY / 2 + 1), "asked again and again");
+    assert_eq!(decide(&standing, &waiting(true), &policy(), 0), Next::Do(Act::AskToConfirmChange));
+    let standing = standing.after(&Act::AskToConfirmChange, 0);
+    assert_eq!(decide(&standing, &waiting(true), &policy(), 0), Next::WaitUntil(DAY / 2 + 1), "asked for twice");
+
+    let paid = SubscriptionView { price: Some("price_2".to_string()), ..view(SubscriptionStatus::Active) };
+    let fit = Act::Reprice { price: "price_2".to_string() };
+    assert_eq!(decide(&standing, &paid, &policy(), 0), Next::Do(fit.clone()));
+    let standing = standing.after(&fit, 0);
+    assert_eq!(decide(&standing, &paid, &policy(), 0), Next::Do(Act::SettleChange));
+    assert_eq!(standing.after(&Act::SettleChange, 0).changing, None);
+}
+
+#[test]
+fn a_change_that_stripe_dropped_is_given_up_whatever_became_of_the_subscription() {
+    for status in [SubscriptionStatus::Active, SubscriptionStatus::PastDue, SubscriptionStatus::Canceled] {
+        let dropped = SubscriptionView { price: Some("price_1".to_string()), ..view(status) };
+        assert_eq!(decide(&changing(), &dropped, &policy(), 0), Next::Do(Act::GiveChangeUp), "{status}");
+    }
+    let ended = SubscriptionView { price: Some("price_2".to_string()), ..view(SubscriptionStatus::Canceled) };
+    assert_eq!(decide(&changing(), &ended, &policy(), 0), Next::Do(Act::SettleChange), "nothing is fitted any more");
 }

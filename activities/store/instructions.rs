@@ -189,7 +189,7 @@ fn line(what: &Ask) -> Result<String, StoreError> {
         Ask::Credit { money } => format!("{money} were credited to your account; the next invoices use them first."),
         Ask::Extend { .. } => format!("Your period was extended until {day} without a charge."),
         Ask::ChangePlan { shown, .. } => {
-            format!("Another plan was chosen, and {shown} paid for the rest of the period.")
+            format!("Another plan was chosen, and {shown} paid for it.")
         }
         Ask::ChangePlanAtEnd { .. } => "Another plan was chosen for the end of the period.".to_owned(),
         Ask::KeepPlan => "The plan stays as it is after all.".to_owned(),

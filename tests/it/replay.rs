@@ -20,6 +20,11 @@ const RECORDED: &[&str] = &[
     "order-skipped",
     "subscription-whole-life",
     "subscription-never-paid",
+    "subscription-cancelled-by-hand",
+    "subscription-payment-confirmed",
+    "subscription-plan-changed",
+    "subscription-change-confirmed",
+    "subscription-change-given-up",
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

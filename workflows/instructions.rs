@@ -131,9 +131,7 @@ pub(crate) async fn carried_out(
         Ok(Outcome::Ran(CarriedOut::Done { object })) => done(object),
         Ok(Outcome::Ran(CarriedOut::Refused { why })) => refused(&why),
         Ok(Outcome::Ran(CarriedOut::Waits)) => return Ok(None),
-        Ok(Outcome::ByHand(object)) => {
-            InstructionOutcome { words: Some("Done by hand.".to_owned()), ..done(object) }
-        }
+        Ok(Outcome::ByHand(object)) => InstructionOutcome { words: Some("Done by hand.".to_owned()), ..done(object) },
         Err(Halt::Abandoned { reason }) => refused(&format!("Given up by staff: {reason}")),
         Err(halt) => return Err(halt),
     }))

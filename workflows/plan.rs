@@ -158,8 +158,7 @@ pub(crate) async fn reprice(
         let verdict = ask(ctx, Step::Fit, reason).await?;
         return Ok(matches!(verdict, Verdict::Skip { .. }));
     }
-    let kind =
-        if changed == PlanChanged::SameSize { LetterKind::TermChanged } else { LetterKind::ServiceResized };
+    let kind = if changed == PlanChanged::SameSize { LetterKind::TermChanged } else { LetterKind::ServiceResized };
     for service in services(ctx, id).await? {
         if service.status == ServiceStatus::Provisioning {
             return building(ctx).await;

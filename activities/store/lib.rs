@@ -52,8 +52,8 @@ pub use orders::{Lease, OrderBrief, OrderPlace};
 pub use pages::{
     AccountInvoice, ChargeLine, Dashboard, EntitlementLine, InvoiceLine, InvoiceLinks, InvoiceStory, InvoicesPage,
     MovingSubscription, NextCharge, OrderCard, OrderPage, PaidService, PendingPlan, PlanWish, RefundLine,
-    RefusedLetter, ReportLine, ServiceCard, ServicePage, StaffEvent, StaffOrder, StaffOverview, StaffSubscription, StepLine, SubscriptionPage,
-    TimelineLine, WaitingPlan,
+    RefusedLetter, ReportLine, ServiceCard, ServicePage, StaffEvent, StaffOrder, StaffOverview, StaffSubscription,
+    StepLine, SubscriptionPage, TimelineLine, WaitingPlan,
 };
 pub use payment_events::{EventGatherer, NewPaymentEvent, PaymentEventListener, PutEvent};
 pub use plan_change::PlanVerdict;

@@ -4,7 +4,10 @@ use crate::{
     fault::Doing,
     timeline::{self, Entry, SYSTEM},
 };
-use domain::ids::{OrderId, SubscriptionId};
+use domain::{
+    ids::{OrderId, SubscriptionId},
+    plan::Term,
+};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -168,13 +171,16 @@ async fn sold(db: &mut PgConnection, stripe_price: &str) -> Result<Option<Sold>,
     .fetch_optional(db)
     .await
     .doing("reading a price")?;
-    Ok(row.map(|row| Sold {
-        plan: row.plan_id,
-        price: row.price_id,
-        memory_mib: row.memory_mib,
-        disk_gib: row.disk_gib,
-        cores: row.cores,
-        line: format!("Your plan is {}, paid {}, now.", row.name, if row.term == "annual" { "yearly" } else { "monthly" }),
+    Ok(row.map(|row| {
+        let often = if row.term == Term::Annual.as_str() { "yearly" } else { "monthly" };
+        Sold {
+            plan: row.plan_id,
+            price: row.price_id,
+            memory_mib: row.memory_mib,
+            disk_gib: row.disk_gib,
+            cores: row.cores,
+            line: format!("Your plan is {} now, paid {often}.", row.name),
+        }
     }))
 }
 

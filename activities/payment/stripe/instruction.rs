@@ -53,8 +53,7 @@ impl StripeApi {
             Ask::Credit { money } => self.give_credit(id, instruction, money, &act, attempt).await,
             Ask::Extend { until } => self.extend(id, *until, &act, attempt).await,
             Ask::ChangePlan { price, proration_date, shown } => {
-                let wish =
-                    Wish { price, proration_date: *proration_date, shown, may_wait: errand.may_wait };
+                let wish = Wish { price, proration_date: *proration_date, shown, may_wait: errand.may_wait };
                 self.change_plan(id, &wish, &act, attempt).await
             }
             Ask::ChangePlanAtEnd { price } => self.change_plan_at_end(id, price, &act, attempt).await,

@@ -82,7 +82,9 @@ impl Store {
         rows.into_iter()
             .map(|row| {
                 let price = match (row.amount_minor, row.currency, row.term) {
-                    (Some(minor), Some(code), Some(term)) => Some((money(minor, &code)?, word(&term, "a price's term")?)),
+                    (Some(minor), Some(code), Some(term)) => {
+                        Some((money(minor, &code)?, word(&term, "a price's term")?))
+                    }
                     _ => None,
                 };
                 Ok(WaitingPlan {

@@ -160,16 +160,16 @@ async fn a_year_begins_for_the_price_shown_and_the_month_comes_back_at_its_end()
     assert!(told.contains("Small"), "{told}");
     let subscription = at_stripe(&held).await;
     let period = &subscription["items"]["data"][0];
-    let length = |end: &str, start: &str| period[end].as_i64().expect("a time") - period[start].as_i64().expect("a time");
+    let length =
+        |end: &str, start: &str| period[end].as_i64().expect("a time") - period[start].as_i64().expect("a time");
     assert!(length("current_period_end", "current_period_start") >= 365 * 86_400, "{period}");
 
     let back = priced_by(&held, &server, "/plan/small/?term=monthly").await;
     let sent = held.customer.visitor.submit(&back, "/plan/small/", &[]).await.expect("an answer");
     assert_eq!((sent.status, held.settled("change_plan_at_end").await.as_str()), (200, "done"));
-    let listed = until("staff read of it", SOON, || async {
-        Some(waiting(&held).await).filter(|lines| !lines.is_empty())
-    })
-    .await;
+    let listed =
+        until("staff read of it", SOON, || async { Some(waiting(&held).await).filter(|lines| !lines.is_empty()) })
+            .await;
     assert!(listed.len() == 1 && listed[0].contains("Changes") && listed[0].contains("EUR 5.00 a month"), "{listed:?}");
     assert_eq!(charged(&held).await.len(), 2, "charged before the year is over");
     held.stripe(&format!("/_control/subscriptions/{}/renew", held.subscription), json!({})).await;

@@ -288,12 +288,8 @@ fn changing() -> Standing {
         proration_date: 0,
         shown: Money { amount_minor: 5, currency: "eur".parse().expect("a currency") },
     };
-    let instruction = Instruction {
-        id: InstructionId(uuid::Uuid::nil()),
-        by: "customer".to_string(),
-        reason: String::new(),
-        what,
-    };
+    let instruction =
+        Instruction { id: InstructionId(uuid::Uuid::nil()), by: "customer".to_string(), reason: String::new(), what };
     let changing = Changing { instruction, price: "price_2".to_string(), asked: false, taken_back: false };
     Standing {
         price: Some("price_1".to_string()),

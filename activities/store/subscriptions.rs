@@ -339,7 +339,7 @@ async fn tell_unseen_payments(
     .await
     .doing("reading paid invoices")?;
     for paid in unseen {
-        let number = paid.number.map(|number| format!("Invoice {number}")).unwrap_or_else(|| "An invoice".to_owned());
+        let number = paid.number.map_or_else(|| "An invoice".to_owned(), |number| format!("Invoice {number}"));
         let line = format!("{number} was paid on {}.", paid.paid_at.date());
         timeline::write(db, Entry { order, actor: SYSTEM, kind: "renewal", line: &line, fact: &paid.fact }).await?;
     }

@@ -52,7 +52,6 @@ struct Choice {
 
 impl Choice {
     /// Where its price is shown.
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "a template hands over a reference")]
     fn address(&self, service: &ServiceId) -> String {
         format!("/dashboard/vps/{service}/plan/{}/?term={}", self.plan.slug, self.term)
     }

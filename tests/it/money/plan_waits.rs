@@ -165,8 +165,8 @@ async fn a_year_begins_for_the_price_shown_and_the_month_comes_back_at_its_end()
     assert!(length("current_period_end", "current_period_start") >= 365 * 86_400, "{period}");
 
     let back = priced_by(&held, &server, "/plan/small/?term=monthly").await;
-    let sent = held.customer.visitor.submit(&back, "/plan/small/", &[]).await.expect("an answer");
-    assert_eq!((sent.status, held.settled("change_plan_at_end").await.as_str()), (200, "done"));
+    let answer = held.customer.visitor.submit(&back, "/plan/small/", &[]).await.expect("an answer");
+    assert_eq!((answer.status, held.settled("change_plan_at_end").await.as_str()), (200, "done"));
     let listed =
         until("staff read of it", SOON, || async { Some(waiting(&held).await).filter(|lines| !lines.is_empty()) })
             .await;

@@ -245,6 +245,7 @@ pub fn new_order(input: OrderInput) -> NewOrder {
         hostname: input.hostname,
         image: input.image,
         sealed_ssh_key: input.sealed_ssh_key,
+        trial_days: input.trial_days,
     }
 }
 

@@ -160,6 +160,7 @@ impl PaymentDesk {
             service: brief.service,
             customer_id: &customer_id,
             price_id: &brief.stripe_price_id,
+            trial_days: brief.trial_days,
             site_url: self.site_url.trim_end_matches('/'),
             ordered: [
                 ("plan", brief.plan_slug.clone()),

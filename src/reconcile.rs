@@ -257,6 +257,7 @@ impl Gap<'_> {
             hostname: stored.hostname,
             image: stored.image,
             sealed_ssh_key: stored.sealed_ssh_key,
+            trial_days: stored.trial_days,
             policy: self.config.policy.clone(),
         };
         let attributes = found_by(wire::TYPE, stage, Some(input.account));
@@ -320,5 +321,6 @@ fn new_order(page: &PaidPage) -> Option<NewOrder> {
         hostname: said.get("hostname")?.clone(),
         image: said.get("image")?.clone(),
         sealed_ssh_key: None,
+        trial_days: said.get("trial_days").and_then(|days| days.parse().ok()).unwrap_or(0),
     })
 }

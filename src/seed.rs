@@ -39,6 +39,8 @@ struct PlanEntry {
     disk_gib: u32,
     #[serde(default = "one")]
     service_limit: u32,
+    #[serde(default)]
+    trial_days: u32,
     features: Vec<String>,
     prices: Vec<PriceEntry>,
 }
@@ -120,6 +122,7 @@ async fn put_plan(store: &Store, stripe: &StripeApi, position: u32, plan: &PlanE
             kind: ServiceKind::Vps,
             size,
             service_limit: plan.service_limit,
+            trial_days: plan.trial_days,
             position,
             features: plan.features.clone(),
         })

@@ -33,6 +33,15 @@ pub(crate) async fn remind(
     write(ctx, LetterKind::PaymentReminder, id, &format!("{invoice}/{number}")).await
 }
 
+/// Says when the trial ends, and what is charged then, once for each end.
+pub(crate) async fn warn_of_trial_end(
+    ctx: &WorkflowContext<Subscription>,
+    id: &SubscriptionId,
+    until: UnixSecs,
+) -> Result<bool, Halt> {
+    write(ctx, LetterKind::TrialEnding, id, &format!("{id}/{until}")).await
+}
+
 /// Warns that the subscription ends instead of renewing, once for each end.
 pub(crate) async fn warn_of_end(
     ctx: &WorkflowContext<Subscription>,

@@ -328,6 +328,7 @@ impl Subscription {
             Act::GiveChangeUp => plan::give_up(ctx, &id, view).await?,
             Act::AskToConfirm { invoice } => renew::ask_to_confirm(ctx, &id, invoice).await?,
             Act::Remind { invoice, number } => renew::remind(ctx, &id, invoice, *number).await?,
+            Act::WarnOfTrialEnd { until } => renew::warn_of_trial_end(ctx, &id, *until).await?,
             Act::WarnOfEnd { period_end } => renew::warn_of_end(ctx, &id, *period_end).await?,
             Act::Suspend { invoice } => suspend::suspend(ctx, &id, invoice).await?,
             Act::Resume => suspend::resume(ctx, &id).await?,

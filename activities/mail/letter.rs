@@ -91,6 +91,7 @@ letters! {
     ServiceResumed: "letter/service_resumed/subject.txt", "letter/service_resumed/body.txt", "letter/service_resumed/body.html";
     ServiceRestored: "letter/service_restored/subject.txt", "letter/service_restored/body.txt", "letter/service_restored/body.html";
     ServiceResized: "letter/service_resized/subject.txt", "letter/service_resized/body.txt", "letter/service_resized/body.html";
+    TrialEnding: "letter/trial_ending/subject.txt", "letter/trial_ending/body.txt", "letter/trial_ending/body.html";
     SubscriptionEnding: "letter/subscription_ending/subject.txt", "letter/subscription_ending/body.txt", "letter/subscription_ending/body.html";
     ServiceRetained: "letter/service_retained/subject.txt", "letter/service_retained/body.txt", "letter/service_retained/body.html";
     DestructionWarning: "letter/destruction_warning/subject.txt", "letter/destruction_warning/body.txt", "letter/destruction_warning/body.html";

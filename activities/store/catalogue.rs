@@ -29,6 +29,8 @@ pub struct Plan {
     pub features: Vec<String>,
     /// What it costs, monthly first.
     pub prices: Vec<Price>,
+    /// How many days cost nothing at first, once for each account.
+    pub trial_days: u32,
     /// How many can still be reserved now.
     pub free: i64,
 }
@@ -70,6 +72,8 @@ pub struct NewPlan {
     pub size: MachineSize,
     /// How many services one subscription pays for.
     pub service_limit: u32,
+    /// How many days cost nothing at first, once for each account; 90 at most.
+    pub trial_days: u32,
     /// Its place on the page.
     pub position: u32,
     /// The lines on its card.
@@ -156,7 +160,7 @@ impl Store {
                     (select count(*) from addresses where family = 6) - coalesce(sum(addresses), 0)::bigint as ipv6
                 from held
                )
-               select p.id, p.slug, p.name, p.tagline, p.cores, p.memory_mib, p.disk_gib,
+               select p.id, p.slug, p.name, p.tagline, p.cores, p.memory_mib, p.disk_gib, p.trial_days,
                 least(unused.vmids, unused.ipv4, unused.ipv6, (
                     select coalesce(sum(greatest(room.mib, 0) / p.memory_mib), 0)::bigint from room
                 )) as "free!"
@@ -178,6 +182,7 @@ impl Store {
                     slug: row.slug,
                     name: row.name,
                     tagline: row.tagline,
+                    trial_days: count(row.trial_days, "a plan's trial")?,
                     free: row.free,
                 })
             })
@@ -237,11 +242,13 @@ impl Store {
     pub async fn put_plan(&self, plan: &NewPlan) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
         let id = sqlx::query_scalar!(
-            "insert into plans (id, slug, name, tagline, kind, cores, memory_mib, disk_gib, service_limit, position)
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+            "insert into plans (id, slug, name, tagline, kind, cores, memory_mib, disk_gib, service_limit, position,
+                trial_days)
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
              on conflict (slug) do update set name = excluded.name, tagline = excluded.tagline, kind = excluded.kind,
                 cores = excluded.cores, memory_mib = excluded.memory_mib, disk_gib = excluded.disk_gib,
-                service_limit = excluded.service_limit, position = excluded.position, active = true
+                service_limit = excluded.service_limit, position = excluded.position,
+                trial_days = excluded.trial_days, active = true
              returning id",
             Uuid::new_v4(),
             plan.slug,
@@ -253,6 +260,7 @@ impl Store {
             number(plan.size.disk_gib)?,
             number(plan.service_limit)?,
             number(plan.position)?,
+            number(plan.trial_days)?,
         )
         .fetch_one(&mut *tx)
         .await

@@ -236,6 +236,7 @@ fn line(kind: &str) -> Option<&'static str> {
         "service_restored" => "We wrote to you: your server was started again.",
         "service_suspended" => "We wrote to you: your server is suspended.",
         "service_resumed" => "We wrote to you: your server runs again.",
+        "trial_ending" => "We wrote to you: your trial ends soon.",
         "subscription_ending" => "We wrote to you: your subscription will end.",
         "service_retained" => "We wrote to you: your server was stopped and will be destroyed.",
         "destruction_warning" => "We wrote to you: your server will soon be destroyed.",

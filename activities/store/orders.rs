@@ -103,6 +103,8 @@ pub struct OrderBrief {
     pub subscription: Option<SubscriptionId>,
     /// The published name, without a final dot or with one, as it was recorded.
     pub dns_name: Option<String>,
+    /// How many days cost nothing at first.
+    pub trial_days: u32,
 }
 
 impl Store {
@@ -134,7 +136,11 @@ impl Store {
         .doing("noting a payment")?;
         open_service(&mut tx, order, subscription).await?;
         steps::finish(&mut tx, order, Step::Payment).await?;
-        timeline::of_order(&mut tx, order, "payment", "paid", "Payment received.").await?;
+        let line = match locked.trial_days {
+            0 => "Payment received.".to_owned(),
+            days => format!("Your {days} days to try it have begun. Nothing was charged."),
+        };
+        timeline::of_order(&mut tx, order, "payment", "paid", &line).await?;
         tx.commit().await.doing("noting a payment")
     }
 
@@ -267,6 +273,19 @@ impl Store {
             .map(|id| id.map(OrderId))
     }
 
+    /// Whether an account may still have days that cost nothing with this order.
+    pub async fn trial_is_left(&self, account: AccountId, order: OrderId) -> Result<bool, StoreError> {
+        sqlx::query_scalar!(
+            r#"select not exists (select 1 from orders where account_id = $1 and id <> $2 and trial_days > 0
+                and status not in ('lapsed', 'sold_out', 'abandoned')) as "left!""#,
+            account.0,
+            order.0,
+        )
+        .fetch_one(&self.pool)
+        .await
+        .doing("looking for a trial")
+    }
+
     /// How many orders of an account wait for their payment, and hold something for it.
     pub async fn unpaid_orders(&self, account: AccountId) -> Result<i64, StoreError> {
         sqlx::query_scalar!(
@@ -285,7 +304,7 @@ impl Store {
                 o.checkout_url, o.subscription_id, p.slug as plan_slug, p.name as plan_name, p.cores, p.memory_mib,
                 p.disk_gib, pr.stripe_price_id, pr.amount_minor, pr.currency, pr.term, i.slug as image_slug,
                 i.name as image_name, i.template_vmid, a.stripe_customer_id, u.id as user_id, u.name as user_name,
-                u.email, s.status as "service_status?", s.dns_name
+                u.email, s.status as "service_status?", s.dns_name, o.trial_days
                from orders o
                join plans p on p.id = o.plan_id
                join prices pr on pr.id = o.price_id
@@ -328,6 +347,7 @@ impl Store {
             checkout_url: row.checkout_url,
             subscription: row.subscription_id.map(SubscriptionId),
             dns_name: row.dns_name,
+            trial_days: count(row.trial_days, "an order's trial")?,
         }))
     }
 
@@ -375,6 +395,7 @@ fn lease(address: &str, prefix_length: i16, gateway: &str, nameserver: &str) -> 
 struct Locked {
     status: OrderStatus,
     subscription: Option<String>,
+    trial_days: i32,
 }
 
 /// Locks an order. It is always locked first.
@@ -383,12 +404,16 @@ async fn lock(db: &mut PgConnection, order: OrderId) -> Result<Locked, StoreErro
 }
 
 async fn try_lock(db: &mut PgConnection, order: OrderId) -> Result<Option<Locked>, StoreError> {
-    let row = sqlx::query!("select status, subscription_id from orders where id = $1 for no key update", order.0)
+    let row = sqlx::query!("select status, subscription_id, trial_days from orders where id = $1 for no key update", order.0)
         .fetch_optional(db)
         .await
         .doing("locking an order")?;
     let Some(row) = row else { return Ok(None) };
-    Ok(Some(Locked { status: word(&row.status, "an order's status")?, subscription: row.subscription_id }))
+    Ok(Some(Locked {
+        status: word(&row.status, "an order's status")?,
+        subscription: row.subscription_id,
+        trial_days: row.trial_days,
+    }))
 }
 
 /// Makes the subscription, the entitlement and the service of a paid order.

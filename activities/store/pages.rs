@@ -76,6 +76,8 @@ pub struct ServiceCard {
     pub open_invoice_url: Option<String>,
     /// The plan it changes to as soon as it is paid, by name.
     pub pending_plan: Option<String>,
+    /// Until when it costs nothing, while it has never cost anything.
+    pub trial_until: Option<OffsetDateTime>,
 }
 
 /// One order on the dashboard.
@@ -251,6 +253,8 @@ pub struct ServicePage {
     pub next_plan: Option<String>,
     /// The plan it changes to as soon as it is paid.
     pub pending_plan: Option<PendingPlan>,
+    /// Until when it costs nothing, while it has never cost anything.
+    pub trial_until: Option<OffsetDateTime>,
 }
 
 /// One invoice.

@@ -1,7 +1,7 @@
 //! What a restored database still owes: events to drive on again, orders and subscriptions that must have a workflow.
 use crate::{
     Store, StoreError,
-    fault::{Doing, word},
+    fault::{Doing, count, word},
 };
 use domain::{
     UnixSecs,
@@ -36,6 +36,8 @@ pub struct StoredOrder {
     pub image: String,
     /// The customer's SSH public key, sealed.
     pub sealed_ssh_key: Option<String>,
+    /// How many days cost nothing at first.
+    pub trial_days: u32,
 }
 
 /// A subscription that must have a workflow, and where it stood.
@@ -137,7 +139,7 @@ impl Store {
     pub async fn unfinished_orders(&self) -> Result<Vec<StoredOrder>, StoreError> {
         let rows = sqlx::query!(
             "select o.id, o.account_id, o.service_id, o.status, p.slug, pr.term, pr.currency, o.hostname, o.image,
-                o.sealed_ssh_key
+                o.sealed_ssh_key, o.trial_days
              from orders o join plans p on p.id = o.plan_id join prices pr on pr.id = o.price_id
              where o.status in ('awaiting_payment', 'provisioning') order by o.created_at"
         )
@@ -157,6 +159,7 @@ impl Store {
                     hostname: row.hostname,
                     image: row.image,
                     sealed_ssh_key: row.sealed_ssh_key,
+                    trial_days: count(row.trial_days, "an order's trial")?,
                 })
             })
             .collect()

@@ -33,6 +33,9 @@ pub struct NewOrder {
     pub image: String,
     /// The customer's SSH public key, sealed.
     pub sealed_ssh_key: Option<String>,
+    /// How many days are to cost nothing at first. They do only where the plan still says so, and for an account that had
+    /// no such days before.
+    pub trial_days: u32,
 }
 
 /// What became of an attempt to reserve.
@@ -160,9 +163,21 @@ impl Store {
 
 /// Gives whether the order is new.
 async fn insert_order(db: &mut PgConnection, order: &NewOrder) -> Result<bool, StoreError> {
+    if order.trial_days > 0 {
+        // One order of an account at a time finds out whether it is the first.
+        sqlx::query_scalar!("select id from accounts where id = $1 for no key update", order.account.0)
+            .fetch_optional(&mut *db)
+            .await
+            .doing("locking an account")?;
+    }
     let inserted = sqlx::query!(
-        "insert into orders (id, account_id, service_id, plan_id, price_id, hostname, image, sealed_ssh_key, status)
-         select $1, $2, $3, p.id, pr.id, $7, i.slug, $9, $10
+        "insert into orders (id, account_id, service_id, plan_id, price_id, hostname, image, sealed_ssh_key, status,
+            trial_days)
+         select $1, $2, $3, p.id, pr.id, $7, i.slug, $9, $10,
+            case when $11 <= p.trial_days and not exists (
+                select 1 from orders had where had.account_id = $2 and had.trial_days > 0
+                    and had.status not in ('lapsed', 'sold_out', 'abandoned')
+            ) then $11 else 0 end
          from plans p
          join prices pr on pr.plan_id = p.id and pr.term = $5 and pr.currency = $6 and pr.active
          join images i on i.slug = $8
@@ -178,6 +193,7 @@ async fn insert_order(db: &mut PgConnection, order: &NewOrder) -> Result<bool, S
         order.image,
         order.sealed_ssh_key,
         OrderStatus::AwaitingPayment.as_str(),
+        number(order.trial_days)?,
     )
     .execute(db)
     .await

@@ -150,7 +150,8 @@ impl Store {
             "update subscriptions set status = $2, phase = case when phase = 'expired' then phase else $3 end, period_start = $4, period_end = $5,
                 cancel_at_period_end = $6,
                 destroy_at = case when phase = 'expired' then null else $7::timestamptz end, read_at = now(),
-                pending_price = $8, pending_invoice = $9, pending_until = $10, next_price = $11, next_price_at = $12
+                pending_price = $8, pending_invoice = $9, pending_until = $10, next_price = $11, next_price_at = $12,
+                trial_until = $13
              where id = $1",
             id.0,
             view.status.as_str(),
@@ -164,6 +165,7 @@ impl Store {
             view.pending.as_ref().map(|pending| moment(pending.until)).transpose()?,
             view.next_price.as_ref().map(|next| &next.price),
             view.next_price.as_ref().map(|next| moment(next.at)).transpose()?,
+            view.trial_until.map(moment).transpose()?,
         )
         .execute(&mut *tx)
         .await

@@ -84,6 +84,8 @@ struct Form {
     ssh_key: Field,
     term: Term,
     often: Field,
+    /// How many days cost nothing at first.
+    trial_days: u32,
 }
 
 impl Form {
@@ -235,6 +237,7 @@ async fn filled(
         _ => {}
     }
     let first = images.first().map(|image| image.slug.clone()).unwrap_or_default();
+    let tries = plan.trial_days > 0 && portal.store.trial_is_left(user.account, order).await?;
     Ok(Form {
         order,
         hostname: Field::new("hostname", "Name of your server", ""),
@@ -242,6 +245,7 @@ async fn filled(
         ssh_key: Field::new("ssh_key", "SSH public key", ""),
         term: price.term,
         often,
+        trial_days: if tries { plan.trial_days } else { 0 },
         plan,
         price,
         images,
@@ -259,6 +263,10 @@ fn checked(portal: &Portal, form: &mut Form, posted: &Posted, user: &User) -> Re
     }
     if posted.text("term") != form.term.as_str() {
         form.often.refuse("This plan is not paid in that way. Look at the price again.");
+    }
+    // Nobody who was told of free days is led to a page that charges at once.
+    if !posted.text("trial_days").is_empty() && posted.text("trial_days") != form.trial_days.to_string() {
+        form.often.refuse("How many days are free has changed: look at what is to be paid, and send the form again.");
     }
     let key = ssh_key::public_key(&form.ssh_key.value).map_err(|fault| {
         if fault == ssh_key::SshKeyFault::Private {
@@ -281,6 +289,7 @@ fn checked(portal: &Portal, form: &mut Form, posted: &Posted, user: &User) -> Re
         hostname,
         image: form.image.value.clone(),
         sealed_ssh_key,
+        trial_days: form.trial_days,
         policy: portal.settings.policy.clone(),
     }))
 }

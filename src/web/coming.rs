@@ -101,6 +101,7 @@ fn words(act: Act) -> (&'static str, String) {
         Act::Remind { invoice, number } => ("Reminder", format!("number {number} about {invoice}")),
         Act::Suspend { invoice } => ("Suspend", format!("{invoice} is unpaid")),
         Act::Resume => ("Resume", String::new()),
+        Act::WarnOfTrialEnd { .. } => ("Letter", "its trial ends".to_owned()),
         Act::WarnOfEnd { .. } => ("Letter", "it will end".to_owned()),
         Act::Retain => ("Stop", "and keep it for the retention days".to_owned()),
         Act::WarnOfDestruction { .. } => ("Letter", "last call before it is destroyed".to_owned()),

@@ -64,6 +64,11 @@ pub(crate) fn phase(phase: &Phase) -> Badge {
     }
 }
 
+/// How a subscription's phase reads while nothing was charged yet.
+pub(crate) fn trial() -> Badge {
+    badge("Free trial", "good")
+}
+
 /// How a step's state reads.
 pub(crate) fn step(state: &StepState) -> Badge {
     match state {

@@ -1,7 +1,7 @@
 //! What a house sells, as the file `ez seed` reads.
 //!
 //! ```json
-//! {"plans": [{"slug": "small", "name": "Small", "tagline": "…", "cores": 1, "memory_mib": 2048, "disk_gib": 20, "service_limit": 1,
+//! {"plans": [{"slug": "small", "name": "Small", "tagline": "…", "cores": 1, "memory_mib": 2048, "disk_gib": 20, "service_limit": 1, "trial_days": 0,
 //!             "features": ["1 core"], "prices": [{"term": "monthly", "currency": "eur", "amount_minor": 500}]}],
 //!  "images": [{"slug": "debian-13", "name": "Debian 13", "template_vmid": 9000}],
 //!  "nodes": [{"name": "pve1", "memory_mib_limit": 65536, "storage": "local-lvm", "template_node": "pve1"}],
@@ -46,6 +46,8 @@ pub struct PlanEntry {
     pub disk_gib: u32,
     /// How many services one subscription lets an account order.
     pub service_limit: u32,
+    /// How many days cost nothing at first.
+    pub trial_days: u32,
     /// Lines on the card.
     pub features: Vec<String>,
     /// What it costs.
@@ -165,6 +167,7 @@ fn plan(slug: &str, tagline: &str, (cores, memory_mib, disk_gib): (u32, u32, u32
         memory_mib,
         disk_gib,
         service_limit: 1,
+        trial_days: 0,
         features: vec![
             "IPv4 and IPv6 address".into(),
             "Name and reverse name".into(),

@@ -7,6 +7,7 @@
 //! | `permutations` | all 120 orders of a first payment's events, all 720 of a renewal's |
 //! | `lives` | lives by seed: events in any order, any number of times, in both shapes, or never |
 //! | `story`, `teller` | what happens at Stripe, and who tells of it |
+//! | `bad_input` | what does not fit: a page or a staff item, nothing charged, nothing lost |
 //! | `building` | a payment missing while the server is still being built |
 //! | `checkout` | promotion codes, tax and currency on the payment page |
 //! | `coming` | what happens next, and a hold that moves it |
@@ -17,6 +18,8 @@
 //! | `plan` | a larger plan, its price first; a price changed at Stripe |
 //! | `plan_waits` | a change of plan that waits for the bank; monthly and yearly; a workflow that was lost |
 //! | `staff` | what staff tell a running subscription: hold, start again, refund |
+//! | `trials` | days that cost nothing, once for each account |
+mod bad_input;
 mod building;
 mod checkout;
 mod coming;
@@ -33,5 +36,6 @@ mod rebuild;
 mod staff;
 mod story;
 mod teller;
+mod trials;
 
 pub(crate) use story::told;

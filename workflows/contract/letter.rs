@@ -37,6 +37,8 @@ states! {
         ServiceRestored = "service_restored",
         /// Your server has the size of its new plan.
         ServiceResized = "service_resized",
+        /// Your trial ends, and what is charged then.
+        TrialEnding = "trial_ending",
         /// Your subscription will end.
         SubscriptionEnding = "subscription_ending",
         /// Your server is stopped and will be destroyed.

@@ -29,6 +29,9 @@ pub struct OrderInput {
     pub image: String,
     /// The customer's SSH public key, sealed with the portal's key; readable by nobody else.
     pub sealed_ssh_key: Option<String>,
+    /// How many days cost nothing at first, as the customer saw it.
+    #[serde(default)]
+    pub trial_days: u32,
     /// How long to wait for what.
     pub policy: Policy,
 }

@@ -96,6 +96,9 @@ pub struct SubscriptionView {
     /// What is charged after this period, where that is another price.
     #[serde(default)]
     pub next_price: Option<ComingPrice>,
+    /// Until when it costs nothing, while it has never cost anything.
+    #[serde(default)]
+    pub trial_until: Option<UnixSecs>,
 }
 
 /// A missing payment and what was done about it.
@@ -141,6 +144,9 @@ pub struct Standing {
     /// The change of plan whose payment is waited for.
     #[serde(default)]
     pub changing: Option<Changing>,
+    /// The end of the trial that the customer was told of.
+    #[serde(default)]
+    pub warned_trial_end: Option<UnixSecs>,
 }
 
 impl Default for Standing {
@@ -158,6 +164,7 @@ impl Default for Standing {
             price: None,
             fitted: 0,
             changing: None,
+            warned_trial_end: None,
         }
     }
 }
@@ -207,6 +214,11 @@ pub enum Act {
     },
     /// Start the machine again.
     Resume,
+    /// Say when the trial ends and what is charged then.
+    WarnOfTrialEnd {
+        /// When.
+        until: UnixSecs,
+    },
     /// Warn that the period will not renew.
     WarnOfEnd {
         /// When it ends.
@@ -305,6 +317,16 @@ fn when_paid(standing: &Standing, view: &SubscriptionView, policy: &Subscription
         return Next::Do(Act::Receipt { invoice });
     }
     let poll_at = now + policy.poll_secs;
+    if let Some(until) = view.trial_until.filter(|until| standing.warned_trial_end != Some(*until))
+        && !view.cancel_at_period_end
+    {
+        let warn_at = until - policy.expiry_warning_secs;
+        return if now >= warn_at {
+            Next::Do(Act::WarnOfTrialEnd { until })
+        } else {
+            Next::WaitUntil(poll_at.min(warn_at))
+        };
+    }
     if !view.cancel_at_period_end || standing.warned_period_end == Some(view.period_end) {
         return Next::WaitUntil(poll_at);
     }
@@ -405,6 +427,7 @@ impl Standing {
                 self.suspended_at = Some(now);
             }
             Act::NotePaid | Act::Resume => self.settle(),
+            Act::WarnOfTrialEnd { until } => self.warned_trial_end = Some(*until),
             Act::WarnOfEnd { period_end } => self.warned_period_end = Some(*period_end),
             Act::Retain => {
                 self.phase = Phase::Retained;

@@ -20,6 +20,8 @@ use crate::fault::{Fault, Vendor};
 /// The metadata keys that name our order and its service.
 const ORDER: &str = "order";
 const SERVICE: &str = "service";
+/// The metadata key that says how many days cost nothing at first.
+pub(super) const TRIAL_DAYS: &str = "trial_days";
 /// How many of a customer's newest sessions are looked at for one of this order.
 const SESSIONS_MAX: i64 = 100;
 
@@ -66,6 +68,8 @@ pub struct CheckoutOrder<'a> {
     pub price_id: &'a str,
     /// Where our own pages are, without a slash at the end.
     pub site_url: &'a str,
+    /// How many days cost nothing at first.
+    pub trial_days: u32,
     /// What was ordered, by name: from this the order can be begun again when no database knows it any more.
     pub ordered: [(&'static str, String); 5],
 }
@@ -84,19 +88,21 @@ impl CheckoutOrder<'_> {
         format!("{}/billing/return/?order={}", self.site_url, self.order)
     }
 
-    fn metadata(&self) -> [(String, String); 3] {
-        [
+    fn metadata(&self) -> Vec<(String, String)> {
+        let mut said = vec![
             (ORDER.to_owned(), self.order.to_string()),
             (SERVICE.to_owned(), self.service.to_string()),
             (ACCOUNT.to_owned(), self.account.to_string()),
-        ]
+        ];
+        if self.trial_days > 0 {
+            said.push((TRIAL_DAYS.to_owned(), self.trial_days.to_string()));
+        }
+        said
     }
 
-    fn metadata_of_page(&self) -> [(String, String); 8] {
-        let [order, service, account] = self.metadata();
-        let [plan, term, currency, hostname, image] =
-            self.ordered.clone().map(|(name, value)| (name.to_owned(), value));
-        [order, service, account, plan, term, currency, hostname, image]
+    fn metadata_of_page(&self) -> Vec<(String, String)> {
+        let ordered = self.ordered.clone().map(|(name, value)| (name.to_owned(), value));
+        self.metadata().into_iter().chain(ordered).collect()
     }
 
     fn opened(&self, session: CheckoutSession) -> OpenedCheckout {
@@ -130,7 +136,9 @@ impl StripeApi {
             ..CreateCheckoutSessionLineItems::new()
         };
         let subscription = CreateCheckoutSessionSubscriptionData {
-            metadata: Some(order.metadata().into()),
+            metadata: Some(order.metadata().into_iter().collect()),
+            // Its end is charged like any renewal; the page asks for a card all the same.
+            trial_period_days: Some(order.trial_days).filter(|days| *days > 0),
             ..CreateCheckoutSessionSubscriptionData::new()
         };
         let page = CreateCheckoutSession::new()

@@ -102,9 +102,11 @@ pub(super) fn id_of(invoice: &Invoice) -> Option<String> {
     invoice.id.as_ref().map(ToString::to_string)
 }
 
-/// The newest invoice that was paid. Stripe lists the newest first, which decides between those made in one second.
-pub(super) fn newest_paid(invoices: &[Invoice]) -> Option<String> {
-    invoices.iter().rev().filter(|invoice| is_paid(invoice)).max_by_key(|invoice| invoice.created).and_then(id_of)
+/// The newest invoice that was paid. Stripe lists the newest first, which decides between those made in one second. With a
+/// `trial`, what cost nothing is none: Stripe calls the invoice that begins it paid, too.
+pub(super) fn newest_paid(invoices: &[Invoice], trial: bool) -> Option<String> {
+    let counts = |invoice: &&Invoice| is_paid(invoice) && !(trial && invoice.total == 0);
+    invoices.iter().rev().filter(counts).max_by_key(|invoice| invoice.created).and_then(id_of)
 }
 
 fn oldest_open(invoices: &[Invoice]) -> Option<(&Invoice, String)> {

@@ -1,5 +1,6 @@
 //! Subscriptions: what Stripe says about one, and its end.
 use domain::{
+    UnixSecs,
     billing::{SubscriptionStatus, SubscriptionView},
     ids::SubscriptionId,
 };
@@ -13,6 +14,7 @@ use time::OffsetDateTime;
 
 use super::{
     Attempt, Denial, StripeApi,
+    checkout::TRIAL_DAYS,
     invoice::{id_of, is_paid, newest_paid, open_ids, rows},
     plan::next_price,
     read, under,
@@ -162,11 +164,12 @@ impl StripeApi {
             period_start,
             period_end,
             cancel_at_period_end: look.subscription.cancel_at_period_end || ends_by_date,
-            paid_invoice: newest_paid(&look.invoices),
+            paid_invoice: newest_paid(&look.invoices, is_trial(&look.subscription)),
             open_invoice: self.open_invoice(&look.invoices).await?,
             price: items.first().map(|item| item.price.id.to_string()),
             pending: self.pending_change(&look.subscription).await?,
             next_price: next_price(&look.subscription),
+            trial_until: trial_until(look),
         };
         Ok(SubscriptionReport { view, invoices: rows(id, &look.invoices)?, read_at: look.read_at })
     }
@@ -194,6 +197,18 @@ impl StripeApi {
 
 pub(super) const fn has_ended(status: SubscriptionStatus) -> bool {
     matches!(status, SubscriptionStatus::Canceled | SubscriptionStatus::IncompleteExpired)
+}
+
+/// Whether it began with days that cost nothing.
+fn is_trial(subscription: &Subscription) -> bool {
+    subscription.metadata.contains_key(TRIAL_DAYS)
+}
+
+/// Until when nothing is charged, while nothing was. Staff extend a period by the same means at Stripe, which is no trial.
+fn trial_until(look: &Look) -> Option<UnixSecs> {
+    let tries = is_trial(&look.subscription) && look.status == SubscriptionStatus::Trialing;
+    let paid = look.invoices.iter().any(|invoice| is_paid(invoice) && invoice.amount_paid > 0);
+    look.subscription.trial_end.filter(|_| tries && !paid)
 }
 
 /// Invoices that were paid although nothing will be delivered for them any more: between our look and the end, or later.

@@ -72,14 +72,14 @@ impl Store {
             let done = sqlx::query!(
                 "insert into subscriptions (id, account_id, order_id, plan_id, price_id, status, phase, period_start,
                     period_end, cancel_at_period_end, created_at, read_at,
-                    pending_price, pending_invoice, pending_until, next_price, next_price_at)
+                    pending_price, pending_invoice, pending_until, next_price, next_price_at, trial_until)
                  select $2, o.account_id, o.id, coalesce(p.plan_id, o.plan_id), coalesce(p.id, o.price_id), $3,
                     (select case when bool_or(s.status = 'suspended') then 'suspended'
                         when bool_or(s.status = 'retained') then 'retained'
                         when bool_and(s.status in ('expired', 'undone')) then 'expired'
                         when $3 in ('past_due', 'unpaid') then 'past_due' else 'active' end
                      from services s where s.subscription_id = $2),
-                    $4, $5, $6, coalesce(o.paid_at, o.created_at), now(), $8, $9, $10, $11, $12
+                    $4, $5, $6, coalesce(o.paid_at, o.created_at), now(), $8, $9, $10, $11, $12, $13
                  from orders o left join prices p on p.stripe_price_id = $7 where o.id = $1
                  on conflict (id) do nothing",
                 one.paid.order.0,
@@ -94,6 +94,7 @@ impl Store {
                 one.view.pending.as_ref().map(|pending| moment(pending.until)).transpose()?,
                 one.view.next_price.as_ref().map(|next| &next.price),
                 one.view.next_price.as_ref().map(|next| moment(next.at)).transpose()?,
+                one.view.trial_until.map(moment).transpose()?,
             )
             .execute(&mut *tx)
             .await

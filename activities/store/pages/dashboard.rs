@@ -41,6 +41,7 @@ struct ServiceRow {
     subscription: String,
     open_invoice_url: Option<String>,
     pending_plan: Option<String>,
+    trial_until_us: Option<i64>,
 }
 
 #[derive(Deserialize)]
@@ -99,6 +100,7 @@ async fn lists(db: &mut PgConnection, account: AccountId) -> Result<Lists, sqlx:
                     sub.cancel_at_period_end, sub.phase,
                     (extract(epoch from sub.period_end) * 1000000)::bigint as period_end_us,
                     (extract(epoch from sub.destroy_at) * 1000000)::bigint as destroy_at_us,
+                    (extract(epoch from sub.trial_until) * 1000000)::bigint as trial_until_us,
                     s.subscription_id as subscription,
                     (select i.hosted_url from invoices i where i.subscription_id = sub.id and i.status = 'open'
                         order by i.created_at, i.id limit 1) as open_invoice_url,
@@ -160,6 +162,7 @@ fn service_card(row: ServiceRow) -> Result<ServiceCard, StoreError> {
         subscription: SubscriptionId(row.subscription),
         open_invoice_url: row.open_invoice_url,
         pending_plan: row.pending_plan,
+        trial_until: row.trial_until_us.map(point).transpose()?,
     })
 }
 

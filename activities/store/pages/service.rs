@@ -34,7 +34,7 @@ impl Store {
             r#"select s.order_id, s.hostname, s.dns_name, s.status, s.subscription_id, p.name as plan_name, p.cores,
                 p.memory_mib, p.disk_gib, i.name as image_name, pr.amount_minor, pr.currency, pr.term,
                 sub.status as subscription_status, sub.phase, sub.period_start, sub.period_end,
-                sub.cancel_at_period_end, sub.destroy_at,
+                sub.cancel_at_period_end, sub.destroy_at, sub.trial_until,
                 s.status <> 'provisioning' and exists (
                     select 1 from credentials c where c.service_id = s.id and c.sealed_password is not null
                 ) as "password_waiting!"
@@ -93,6 +93,7 @@ impl Store {
             asked,
             next_plan,
             pending_plan,
+            trial_until: row.trial_until,
         }))
     }
 

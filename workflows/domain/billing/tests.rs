@@ -36,6 +36,7 @@ fn view(status: SubscriptionStatus) -> SubscriptionView {
         price: None,
         pending: None,
         next_price: None,
+        trial_until: None,
     }
 }
 
@@ -335,4 +336,23 @@ fn a_change_that_stripe_dropped_is_given_up_whatever_became_of_the_subscription(
     }
     let ended = SubscriptionView { price: Some("price_2".to_string()), ..view(SubscriptionStatus::Canceled) };
     assert_eq!(decide(&changing(), &ended, &policy(), 0), Next::Do(Act::SettleChange), "nothing is fitted any more");
+}
+
+#[test]
+fn the_end_of_a_trial_is_told_once_beforehand_and_not_to_whoever_cancelled() {
+    let trial = SubscriptionView {
+        paid_invoice: None,
+        trial_until: Some(14 * DAY),
+        period_end: 14 * DAY,
+        ..view(SubscriptionStatus::Trialing)
+    };
+    let standing = Standing::default();
+    assert_eq!(decide(&standing, &trial, &policy(), 0), Next::WaitUntil(11 * DAY));
+    let told = Act::WarnOfTrialEnd { until: 14 * DAY };
+    assert_eq!(decide(&standing, &trial, &policy(), 11 * DAY), Next::Do(told.clone()));
+    let after = standing.clone().after(&told, 11 * DAY);
+    assert!(matches!(decide(&after, &trial, &policy(), 11 * DAY), Next::WaitUntil(_)), "told twice");
+    let cancelled = SubscriptionView { cancel_at_period_end: true, ..trial };
+    let end = Act::WarnOfEnd { period_end: 14 * DAY };
+    assert_eq!(decide(&standing, &cancelled, &policy(), 11 * DAY), Next::Do(end));
 }

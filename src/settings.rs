@@ -131,7 +131,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     plain(
         "EZ_POLICY_EXPIRY_WARNING_SECS",
         "259200",
-        "how long before a period that will not renew the customer is warned",
+        "how long before a period that will not renew, or a trial, ends the customer is told",
     ),
     plain(
         "EZ_POLICY_SUBSCRIPTION_POLL_SECS",

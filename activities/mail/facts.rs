@@ -112,7 +112,8 @@ impl MailDesk {
             LetterKind::TrialEnding => {
                 // Its mirror may be written only after this.
                 let until = input.occasion.rsplit('/').next().and_then(|secs| secs.parse().ok());
-                told.day = until.and_then(|at| OffsetDateTime::from_unix_timestamp(at).ok()).map(day).unwrap_or_default();
+                told.day =
+                    until.and_then(|at| OffsetDateTime::from_unix_timestamp(at).ok()).map(day).unwrap_or_default();
                 told.link = self.link(&format!("/dashboard/vps/{service}/cancel/"));
             }
             LetterKind::SubscriptionEnding => {

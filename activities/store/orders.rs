@@ -404,10 +404,11 @@ async fn lock(db: &mut PgConnection, order: OrderId) -> Result<Locked, StoreErro
 }
 
 async fn try_lock(db: &mut PgConnection, order: OrderId) -> Result<Option<Locked>, StoreError> {
-    let row = sqlx::query!("select status, subscription_id, trial_days from orders where id = $1 for no key update", order.0)
-        .fetch_optional(db)
-        .await
-        .doing("locking an order")?;
+    let row =
+        sqlx::query!("select status, subscription_id, trial_days from orders where id = $1 for no key update", order.0)
+            .fetch_optional(db)
+            .await
+            .doing("locking an order")?;
     let Some(row) = row else { return Ok(None) };
     Ok(Some(Locked {
         status: word(&row.status, "an order's status")?,

@@ -1,4 +1,6 @@
 //! Checkout Sessions: the page where one order is paid.
+use std::collections::HashMap;
+
 use contract::payment::CheckoutState;
 use domain::ids::{AccountId, OrderId, ServiceId, SubscriptionId};
 use stripe::StripeRequest as _;
@@ -88,19 +90,19 @@ impl CheckoutOrder<'_> {
         format!("{}/billing/return/?order={}", self.site_url, self.order)
     }
 
-    fn metadata(&self) -> Vec<(String, String)> {
-        let mut said = vec![
+    fn metadata(&self) -> HashMap<String, String> {
+        let mut said = HashMap::from([
             (ORDER.to_owned(), self.order.to_string()),
             (SERVICE.to_owned(), self.service.to_string()),
             (ACCOUNT.to_owned(), self.account.to_string()),
-        ];
+        ]);
         if self.trial_days > 0 {
-            said.push((TRIAL_DAYS.to_owned(), self.trial_days.to_string()));
+            said.insert(TRIAL_DAYS.to_owned(), self.trial_days.to_string());
         }
         said
     }
 
-    fn metadata_of_page(&self) -> Vec<(String, String)> {
+    fn metadata_of_page(&self) -> HashMap<String, String> {
         let ordered = self.ordered.clone().map(|(name, value)| (name.to_owned(), value));
         self.metadata().into_iter().chain(ordered).collect()
     }
@@ -136,7 +138,7 @@ impl StripeApi {
             ..CreateCheckoutSessionLineItems::new()
         };
         let subscription = CreateCheckoutSessionSubscriptionData {
-            metadata: Some(order.metadata().into_iter().collect()),
+            metadata: Some(order.metadata()),
             // Its end is charged like any renewal; the page asks for a card all the same.
             trial_period_days: Some(order.trial_days).filter(|days| *days > 0),
             ..CreateCheckoutSessionSubscriptionData::new()

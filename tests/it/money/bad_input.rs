@@ -54,12 +54,11 @@ async fn a_second_payment_page_of_the_same_order_builds_nothing_and_is_shown_to_
     let order_page = customer.buy(&OrderForm::small("second-page-1")).await.expect("buying");
     customer.wait_until_page_says(order_page.as_str(), "delivered", SOON).await.expect("delivery");
     let session = newest(&house, "sessions", |_| true).await;
-    let price: String = sqlx::query_scalar(
-        "select pr.stripe_price_id from orders o join prices pr on pr.id = o.price_id",
-    )
-    .fetch_one(house.db())
-    .await
-    .expect("a price");
+    let price: String =
+        sqlx::query_scalar("select pr.stripe_price_id from orders o join prices pr on pr.id = o.price_id")
+            .fetch_one(house.db())
+            .await
+            .expect("a price");
     let (payer, order) = (word(&session["customer"]), word(&session["client_reference_id"]));
     // Somebody at Stripe's dashboard opens another page for it, and it is paid.
     let form = [

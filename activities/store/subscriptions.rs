@@ -320,7 +320,7 @@ async fn tell_payment(
     Ok(())
 }
 
-/// A line for each invoice that was paid before the newest one while nobody looked.
+/// A line for each invoice that was paid before the newest one while nobody looked. The one that begins a trial is none.
 async fn tell_unseen_payments(
     db: &mut PgConnection,
     order: OrderId,
@@ -330,12 +330,15 @@ async fn tell_unseen_payments(
     let unseen = sqlx::query!(
         r#"select i.number, i.paid_at as "paid_at!", 'subscription/' || i.subscription_id || '/paid/' || i.id as "fact!"
            from invoices i
-           where i.subscription_id = $1 and i.status = 'paid' and i.paid_at is not null and i.id <> $2 and not exists (
+           where i.subscription_id = $1 and i.status = 'paid' and i.paid_at is not null and i.id <> $2 and not (
+            i.total_minor = 0 and exists (select 1 from orders o where o.id = $3 and o.trial_days > 0)
+           ) and not exists (
             select 1 from timeline t where t.fact = 'subscription/' || i.subscription_id || '/paid/' || i.id
            )
            order by i.paid_at, i.id"#,
         id.0,
         newest,
+        order.0,
     )
     .fetch_all(&mut *db)
     .await

@@ -227,7 +227,7 @@ impl Inbox {
     /// What becomes of events whose order has no workflow: it is over, or it is not there yet.
     async fn without_order(&self, order: OrderId, events: &[DueEvent]) -> Result<Vec<Driven>, StoreError> {
         let brief = self.store.brief(order).await?;
-        let paid = brief.as_ref().is_some_and(|brief| brief.subscription.is_some());
+        let paid_by = brief.as_ref().and_then(|brief| brief.subscription.clone());
         // An order that is over looked at Stripe itself before it ended.
         let over = brief
             .is_some_and(|brief| !matches!(brief.status, OrderStatus::AwaitingPayment | OrderStatus::Provisioning));
@@ -239,10 +239,15 @@ impl Inbox {
                 Some(id) if event.phase.is_none() => match self.tell_subscription(id, &event.id).await {
                     Told::Heard => Driven::Handled,
                     Told::Away => Driven::TemporalAway,
+                    Told::NotThere if over && paid_by.as_ref().is_some_and(|paid_by| paid_by != id) => {
+                        Driven::NobodyYet(
+                            "another subscription pays for its order already; look at Stripe and end this one",
+                        )
+                    }
                     Told::NotThere if over => Driven::Handled,
                     Told::NotThere => Driven::NobodyYet("no workflow lives with this order"),
                 },
-                _ if over && !paid && PAYS.contains(&event.event_type.as_str()) => {
+                _ if over && paid_by.is_none() && PAYS.contains(&event.event_type.as_str()) => {
                     Driven::NobodyYet("it pays for an order that is over; look at Stripe and give it back")
                 }
                 _ if over => Driven::Handled,

@@ -147,7 +147,7 @@ enum Performed {
     /// It is done.
     Done,
     /// It is done, and this is what Stripe says now.
-    Saw(SubscriptionView),
+    Saw(Box<SubscriptionView>),
     /// It is not done; look at Stripe first whether it is still wanted.
     LookFirst,
 }
@@ -296,7 +296,7 @@ impl Subscription {
             }
             match Self::perform(ctx, &act, &view).await? {
                 Performed::Done => fresh = false,
-                Performed::Saw(newer) => view = newer,
+                Performed::Saw(newer) => view = *newer,
                 Performed::LookFirst => return Ok(Look::Again),
             }
             let at = now(ctx);
@@ -334,7 +334,9 @@ impl Subscription {
             Act::Resume => suspend::resume(ctx, &id).await?,
             Act::Retain => expire::retain(ctx, &id, view.period_end).await?,
             Act::WarnOfDestruction { destroy_at } => expire::warn(ctx, &id, *destroy_at).await?,
-            Act::EndSubscription => return expire::end_subscription(ctx, id).await.map(Performed::Saw),
+            Act::EndSubscription => {
+                return expire::end_subscription(ctx, id).await.map(|view| Performed::Saw(Box::new(view)));
+            }
             Act::Expire => expire::expire(ctx, &id).await?,
         };
         Ok(if done { Performed::Done } else { Performed::LookFirst })

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use contract::{
     attention::Verdict,
     ledger::{
-        AttentionRaised, AttentionSettled, AttentionSubject, ClosedOrder, InstructionNote, PaidOrder, PlanChange,
-        PlanChanged, PlanStage, Reserved, ServiceChange, ServiceRef, StepProgress, SubscriptionMirror, defs,
+        AttentionRaised, AttentionSettled, AttentionSubject, ClosedOrder, InstructionNote, Leave, PaidOrder,
+        PlanChange, PlanChanged, PlanStage, Removal, Reserved, ServiceChange, ServiceRef, StepProgress,
+        SubscriptionMirror, defs,
     },
     letter::{LetterInput, LetterSubject},
     machine::MachineRef,
@@ -17,8 +18,8 @@ use domain::{
     instruction::InstructionState,
 };
 use store::{
-    AttentionVerdict, InstructionEnd, NewAttention, NewOrder, PlanVerdict, QueuedLetter, SettledAttention, Store,
-    StoreError,
+    Allowance, AttentionVerdict, InstructionEnd, NewAttention, NewOrder, NewRemoval, PlanVerdict, QueuedLetter,
+    SettledAttention, Store, StoreError,
 };
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
@@ -28,10 +29,15 @@ use crate::fault::Fault;
 /// The histogram of seconds from the payment of an order to its delivery.
 pub const DELIVERY_METRIC: &str = "ez_order_delivery_duration_seconds";
 
+/// The counter of answers to whether something may be taken away.
+pub const LEAVE_METRIC: &str = "ez_removals_asked_total";
+
 /// Writes the ledger.
 pub struct LedgerDesk {
     /// Our own database.
     pub store: Store,
+    /// How much may be taken away from customers within an hour before staff are asked.
+    pub allowance: Allowance,
 }
 
 #[activities]
@@ -152,8 +158,20 @@ impl LedgerDesk {
         _ctx: ActivityContext,
         mirror: SubscriptionMirror,
     ) -> Result<(), ActivityError> {
-        let SubscriptionMirror { subscription, view, phase, destroy_at } = mirror;
-        Ok(self.store.mirror_subscription(&subscription, &view, phase, destroy_at).await.map_err(failed)?)
+        let SubscriptionMirror { subscription, view, phase, destroy_at, held } = mirror;
+        Ok(self.store.mirror_subscription(&subscription, &view, phase, destroy_at, held).await.map_err(failed)?)
+    }
+
+    /// Says whether something may be taken away from a customer now, or why not yet.
+    ///
+    /// *Idempotence*: one row for each occasion; whoever got leave keeps its place in the hour's allowance.
+    #[activity(definition = defs::AskLeave)]
+    pub async fn ask_leave(self: Arc<Self>, _ctx: ActivityContext, removal: Removal) -> Result<Leave, ActivityError> {
+        let kind = removal.kind.as_str();
+        let held = self.store.ask_leave(&new_removal(removal), self.allowance).await.map_err(failed)?;
+        let answer = held.as_ref().map_or("given", |held| held.by.as_str());
+        metrics::counter!(LEAVE_METRIC, "kind" => kind, "answer" => answer).increment(1);
+        Ok(held.map_or(Leave::Given, |held| Leave::Held { why: held.why, until: held.until }))
     }
 
     /// The services a subscription pays for that are not expired or undone. Reads only.
@@ -246,6 +264,18 @@ pub fn new_order(input: OrderInput) -> NewOrder {
         image: input.image,
         sealed_ssh_key: input.sealed_ssh_key,
         trial_days: input.trial_days,
+    }
+}
+
+fn new_removal(removal: Removal) -> NewRemoval {
+    NewRemoval {
+        subscription: removal.subscription,
+        kind: removal.kind,
+        occasion: removal.occasion,
+        invoice: removal.invoice,
+        payment_pending: removal.payment_pending,
+        reminders: removal.reminders,
+        notice_secs: removal.notice_secs,
     }
 }
 

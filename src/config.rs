@@ -3,6 +3,7 @@ use std::{collections::BTreeMap, fmt, fs, net::SocketAddr, str::FromStr};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use domain::policy::{OrderPolicy, Policy, SubscriptionPolicy};
+use store::Allowance;
 use url::Url;
 use zeroize::Zeroizing;
 
@@ -155,6 +156,8 @@ pub(crate) struct Config {
     pub(crate) policy: Policy,
     /// How often missed events and differences are looked for.
     pub(crate) rounds: RoundsConfig,
+    /// How much may be taken away from customers within an hour before staff are asked.
+    pub(crate) allowance: Allowance,
 }
 
 /// Everything that is wrong with the environment, one line each.
@@ -233,7 +236,7 @@ impl Reader<'_> {
         let database_pool_size = self.parsed("EZ_DATABASE_POOL_SIZE");
         let (temporal, stripe) = (self.temporal(), self.stripe());
         let (proxmox, dns, mail, policy) = (self.proxmox(), self.dns(), self.mail(), self.policy());
-        let rounds = self.rounds();
+        let (rounds, allowance) = (self.rounds(), self.allowance());
         Some(Config {
             environment: environment?,
             site: site?,
@@ -249,6 +252,7 @@ impl Reader<'_> {
             mail: mail?,
             policy: policy?,
             rounds: rounds?,
+            allowance: allowance?,
         })
     }
 
@@ -323,6 +327,11 @@ impl Reader<'_> {
         Some(RoundsConfig { events_secs: events_secs?, comparison_secs: comparison_secs? })
     }
 
+    fn allowance(&mut self) -> Option<Allowance> {
+        let (number, percent) = (self.parsed("EZ_POLICY_BREAKER_NUMBER"), self.parsed("EZ_POLICY_BREAKER_PERCENT"));
+        Some(Allowance { number: number?, percent: percent? })
+    }
+
     fn policy(&mut self) -> Option<Policy> {
         let reminders = self.text("EZ_POLICY_REMINDERS_SECS");
         let reminders_secs: Option<Vec<i64>> =
@@ -331,6 +340,7 @@ impl Reader<'_> {
             self.faults.push("EZ_POLICY_REMINDERS_SECS: must be whole numbers of seconds, ascending".to_owned());
         }
         let step_patience_secs = self.parsed("EZ_POLICY_STEP_PATIENCE_SECS");
+        let deliver_within_secs = self.parsed("EZ_POLICY_DELIVERY_SECS");
         let order = (self.parsed("EZ_POLICY_PAYMENT_WINDOW_SECS"), self.parsed("EZ_POLICY_CHECKOUT_POLL_SECS"));
         let stop = (self.parsed("EZ_POLICY_SUSPEND_AFTER_SECS"), self.parsed("EZ_POLICY_GRACE_SECS"));
         let keep = (self.parsed("EZ_POLICY_RETENTION_SECS"), self.parsed("EZ_POLICY_RETENTION_WARNING_SECS"));
@@ -340,6 +350,7 @@ impl Reader<'_> {
                 payment_window_secs: order.0?,
                 checkout_poll_secs: order.1?,
                 step_patience_secs: step_patience_secs?,
+                deliver_within_secs: deliver_within_secs?,
             },
             subscription: SubscriptionPolicy {
                 reminders_secs: reminders_secs?,

@@ -2,7 +2,10 @@
 //! counted where it happens.
 use std::time::{Duration, SystemTime};
 
-use domain::order::{OrderStatus, Step};
+use domain::{
+    order::{OrderStatus, Step},
+    removal::HeldBy,
+};
 use store::{Store, StoreError};
 use temporalio_client::{Client, tonic::Request};
 use temporalio_common::protos::temporal::api::{
@@ -81,6 +84,11 @@ impl Watch {
         metrics::gauge!("ez_disputes_open").set(count(self.store.open_disputes().await?));
         for (round, at) in self.store.rounds_finished().await? {
             metrics::gauge!("ez_round_finished_timestamp_seconds", "round" => round).set(at);
+        }
+        let held = self.store.removals_held().await?;
+        for by in HeldBy::ALL {
+            let found = held.iter().find(|(known, _)| known == by).map_or(0, |(_, found)| *found);
+            metrics::gauge!("ez_removals_held", "cause" => by.as_str()).set(count(found));
         }
         let open = self.store.open_orders().await?;
         for status in [OrderStatus::AwaitingPayment, OrderStatus::Provisioning] {

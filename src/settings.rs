@@ -112,6 +112,12 @@ pub(crate) const SETTINGS: &[Setting] = &[
     plain("EZ_POLICY_CHECKOUT_POLL_SECS", "30", "how often a waiting order asks Stripe by itself"),
     plain("EZ_POLICY_STEP_PATIENCE_SECS", "900", "how long a step is tried before it waits for staff"),
     plain(
+        "EZ_POLICY_DELIVERY_SECS",
+        "86400",
+        "how long after its payment an order has to be delivered; else it is undone and paid back; 0 means that it may take \
+         as long as it takes",
+    ),
+    plain(
         "EZ_POLICY_REMINDERS_SECS",
         "86400,259200,518400",
         "when a missing payment is reminded, counted from when it was first seen",
@@ -138,6 +144,12 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "86400",
         "how often a subscription is read at Stripe although nothing was heard",
     ),
+    plain(
+        "EZ_POLICY_BREAKER_NUMBER",
+        "20",
+        "how many subscriptions may be suspended or ended within an hour before staff are asked",
+    ),
+    plain("EZ_POLICY_BREAKER_PERCENT", "5", "how many of a hundred living subscriptions may be, where that is more"),
     plain(
         "EZ_POLICY_EVENTS_SECS",
         "300",

@@ -46,6 +46,7 @@ mod plan_change;
 mod posted;
 mod pricing;
 mod redirect;
+mod removals;
 mod services;
 mod shell;
 mod showcase;
@@ -146,6 +147,7 @@ pub(crate) fn routes(portal: Arc<Portal>) -> Router {
         .route("/dashboard/vps/{id}/password/", post(services::show_password))
         .route("/staff/", get(staff::overview))
         .route("/staff/coming/", get(coming::look))
+        .route("/staff/removals/", post(removals::approve))
         .route("/staff/subscriptions/{id}/", get(subscription::look))
         .route("/staff/subscriptions/{id}/{what}/", post(subscription::tell))
         .route("/staff/attention/{workflow_id}/", post(staff::decide))

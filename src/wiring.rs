@@ -90,7 +90,7 @@ pub(crate) fn hands(config: &Config) -> anyhow::Result<Hands> {
     let store = store(config)?;
     let keys = Arc::new(keys(config)?);
     Ok(Hands {
-        ledger: LedgerDesk { store: store.clone() },
+        ledger: LedgerDesk { store: store.clone(), allowance: config.allowance },
         payment: PaymentDesk {
             store: store.clone(),
             stripe: stripe(config)?,

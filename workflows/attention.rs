@@ -22,6 +22,9 @@ use temporalio_workflow::{
 
 use crate::{notify, patience, search};
 
+/// Who decides what no person decided.
+const PORTAL: &str = "system";
+
 /// Why a workflow cannot go on with what it was doing.
 #[derive(Debug)]
 pub enum Halt {
@@ -32,6 +35,8 @@ pub enum Halt {
     },
     /// The workflow was cancelled from outside.
     Cancelled,
+    /// What was promised was not delivered in time.
+    Late,
 }
 
 impl From<Halt> for WorkflowTermination {
@@ -59,12 +64,18 @@ pub struct Desk {
     waiting: Option<Waiting>,
     decision: Option<Decision>,
     token: Option<WorkflowCancellationToken>,
+    /// Whether a step did not succeed at once.
+    slow: bool,
+    /// The step whose wait for staff was cancelled, until that is written down.
+    cancelled: Option<Step>,
 }
 
 impl Desk {
     /// An empty desk. `may_abandon` says whether giving up undoes the whole workflow or is refused.
     pub fn new(subject: AttentionSubject, patience_secs: u64, may_abandon: bool) -> Self {
-        Self { subject, patience_secs, may_abandon, occurrence: 0, waiting: None, decision: None, token: None }
+        let (occurrence, slow) = (0, false);
+        let (waiting, decision, token, cancelled) = (None, None, None, None);
+        Self { subject, patience_secs, may_abandon, occurrence, waiting, decision, token, slow, cancelled }
     }
 
     /// Goes on counting where an earlier run stopped.
@@ -84,6 +95,17 @@ impl Desk {
     pub fn detach(&mut self) {
         self.token = Some(WorkflowCancellationToken::new());
         self.may_abandon = false;
+    }
+
+    /// From here on steps are cancelled by this token, and none has been slow.
+    pub(crate) fn cancelled_by(&mut self, token: WorkflowCancellationToken) {
+        self.token = Some(token);
+        self.slow = false;
+    }
+
+    /// Whether a step did not succeed at once.
+    pub(crate) fn is_slow(&self) -> bool {
+        self.slow
     }
 
     /// How long a step is tried before it waits for staff, in seconds.
@@ -229,7 +251,10 @@ where
     A: ActivityDefinition + 'static,
     A::Output: TemporalDeserializable,
 {
-    let (patience_secs, token) = ctx.state(|s| (s.desk().patience_secs, s.desk().token()));
+    let (patience_secs, token) = ctx.state_mut(|s| {
+        s.desk_mut().slow = true;
+        (s.desk().patience_secs, s.desk().token())
+    });
     let options = patience(patience_secs, token, step.title());
     match ctx.execute_activity(Lent(activity), input, options).await {
         Ok(output) => Ok(Some(Outcome::Ran(output))),
@@ -304,12 +329,25 @@ pub(crate) async fn ask<W: Attended>(ctx: &WorkflowContext<W>, step: Step, reaso
     });
     search::needs_attention(ctx, false, ctx.state(Attended::stage));
     let Some(decision) = decision.filter(|_| waited.is_ok()) else {
+        ctx.state_mut(|s| s.desk_mut().cancelled = Some(step));
         return Err(Halt::Cancelled);
     };
     ctx.set_current_details(format!("**{}**: {} decided", step.title(), decision.by));
     let verdict = decision.verdict.clone();
     let _ = write(ctx, &Ledger::settle_attention, AttentionSettled { subject, occurrence, decision }).await;
     Ok(verdict)
+}
+
+/// Writes down that nobody has to decide any more about a wait that was cancelled, so that staff do not see it for ever.
+pub(crate) async fn settle_cancelled<W: Attended>(ctx: &WorkflowContext<W>, reason: &str) {
+    let Some(step) = ctx.state_mut(|s| s.desk_mut().cancelled.take()) else { return };
+    if !ctx.patched("a-wait-that-is-cancelled-is-settled") {
+        return;
+    }
+    let (subject, occurrence) = ctx.state(|s| (s.desk().subject.clone(), s.desk().occurrence));
+    let (by, reason) = (PORTAL.to_owned(), reason.to_owned());
+    let decision = Decision { step, occurrence: Some(occurrence), verdict: Verdict::Abandon, by, reason };
+    let _ = write(ctx, &Ledger::settle_attention, AttentionSettled { subject, occurrence, decision }).await;
 }
 
 /// About a letter that does not leave no letter is written.

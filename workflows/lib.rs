@@ -6,8 +6,10 @@
 //! | `provision` | clone → configure → resize → protect → start → answer → name |
 //! | [`subscription`] | look at Stripe → the one next act → wait; for years |
 //! | `renew` `suspend` `expire` | the acts of a subscription, one group each |
+//! | `leave` | nothing is taken away before the ledger gives leave |
 //! | `instructions` | what people told a subscription to do, one after the other, before its next look |
 //! | `plan` | another plan: room, payment, and the machine fitted to it |
+//! | `promise` | an order that is not delivered in the time that was promised is taken back |
 //! | `undo` | promises to take a step back, kept in reverse |
 //! | [`attention`] | a step out of patience waits here until staff retry, skip or abandon |
 //! | [`round`] | goes through Stripe's events, or compares what lives with Stripe, once for each time a schedule says so |
@@ -21,11 +23,13 @@
 pub mod attention;
 mod expire;
 mod instructions;
+mod leave;
 pub mod letter;
 mod notify;
 pub mod order;
 mod patience;
 mod plan;
+mod promise;
 mod provision;
 mod renew;
 pub mod round;

@@ -5,7 +5,7 @@
 //!    v
 //! checkout -> paid ----------------> provision -> delivered -> notify
 //!    |          (signal or own look)     |
-//!    '-- window over --> lapsed          '-- given up --> undone, refunded, abandoned
+//!    '-- window over --> lapsed          '-- given up, or late --> undone, refunded, abandoned
 //! ```
 use std::pin::pin;
 
@@ -21,7 +21,7 @@ use contract::{
 use domain::{
     billing::Standing,
     ids::SubscriptionId,
-    order::{OrderStatus, Step, StepState},
+    order::{LATE, OrderStatus, Step, StepState},
 };
 use temporalio_workflow::{
     ChildWorkflowOptions, ParentClosePolicy, SyncWorkflowContext, WorkflowCancellationToken, WorkflowContext,
@@ -29,8 +29,8 @@ use temporalio_workflow::{
 };
 
 use crate::{
-    attention::{Attended, Desk, Halt, Outcome, attempt, attempt_at_once, note, record, show},
-    notify, patience,
+    attention::{Attended, Desk, Halt, Outcome, attempt, attempt_at_once, note, record, settle_cancelled, show},
+    notify, patience, promise,
     provision::provision,
     search,
     subscription::Subscription,
@@ -51,6 +51,26 @@ pub struct Order {
     status: OrderStatus,
     reply: Option<CheckoutReply>,
     reports: u64,
+    /// Whether building has come to an end, whichever.
+    built: bool,
+}
+
+impl Order {
+    /// Notes that building has come to an end.
+    pub(crate) fn building_ended(&mut self) {
+        self.built = true;
+    }
+
+    /// Whether it has.
+    pub(crate) fn is_built(&self) -> bool {
+        self.built
+    }
+
+    /// How long after its payment it has to be delivered, in seconds; nothing when it may take as long as it takes.
+    pub(crate) fn deliver_within_secs(&self) -> Option<i64> {
+        let secs = self.input.policy.order.deliver_within_secs;
+        (secs > 0).then(|| i64::try_from(secs).unwrap_or(i64::MAX))
+    }
 }
 
 impl Attended for Order {
@@ -73,7 +93,7 @@ impl Order {
     fn new(_ctx: &WorkflowContextView, input: OrderInput) -> Self {
         let subject = AttentionSubject::Order(input.order);
         let desk = Desk::new(subject, input.policy.order.step_patience_secs, true);
-        Self { input, desk, status: OrderStatus::AwaitingPayment, reply: None, reports: 0 }
+        Self { input, desk, status: OrderStatus::AwaitingPayment, reply: None, reports: 0, built: false }
     }
 
     /// Ends when the order is delivered, lapsed, sold out or abandoned.
@@ -155,7 +175,7 @@ impl Order {
         record(ctx, Ledger::paid, PaidOrder { order: input.order, subscription: subscription.clone() }).await?;
         Self::reach(ctx, OrderStatus::Provisioning);
         let life = pin!(Self::start_subscription(ctx, &input, subscription));
-        let built = pin!(provision(ctx, undo, machine));
+        let built = pin!(promise::kept(ctx, provision(ctx, undo, machine)));
         let ((), built) = join!(life, built);
         built?;
         ctx.state_mut(|s| s.desk.detach());
@@ -238,9 +258,12 @@ impl Order {
         let reason = match halt {
             Halt::Abandoned { reason } => reason,
             Halt::Cancelled => "cancelled by an operator".to_owned(),
+            Halt::Late => LATE.to_owned(),
         };
         let order = ctx.state(|s| s.input.order);
         let paid = ctx.state(|s| s.status != OrderStatus::AwaitingPayment);
+        ctx.state_mut(|s| s.desk.detach());
+        settle_cancelled(ctx, &reason).await;
         let refunded = undo.keep(ctx).await?;
         record(ctx, Ledger::close_order, ClosedOrder { order, status: OrderStatus::Abandoned, reason }).await?;
         // Paid on the page, although the order had not heard of it when it was given up.

@@ -12,9 +12,10 @@ use contract::{
 use domain::instruction::{Instruction, WAITING_MAX};
 use domain::{
     UnixSecs,
-    billing::{Act, Changing, Next, Phase, Standing, SubscriptionView, decide},
+    billing::{Act, Changing, Next, Phase, Standing, SubscriptionView, decide, kept_by_a_payment},
     ids::SubscriptionId,
     order::Step,
+    policy::SubscriptionPolicy,
 };
 use temporalio_workflow::{
     ContinueAsNewOptions, SyncWorkflowContext, WorkflowContext, WorkflowContextView, WorkflowResult, workflow,
@@ -23,7 +24,7 @@ use temporalio_workflow::{
 
 use crate::{
     attention::{Attended, Desk, Halt, Outcome, attempt_at_once, record, write},
-    expire, instructions, plan, renew, search, suspend,
+    expire, instructions, leave, plan, renew, search, suspend,
     wait::{now, wait},
 };
 
@@ -41,6 +42,8 @@ pub struct Subscription {
     seen: Option<SubscriptionView>,
     /// When it began to wait for an order that is still being built, and when it last did.
     built_for: Option<(UnixSecs, UnixSecs)>,
+    /// How often in a row something was held back.
+    held: u32,
 }
 
 impl Subscription {
@@ -112,6 +115,18 @@ impl Subscription {
         self.life.standing.hold_until = until;
     }
 
+    /// How patient it is.
+    pub(crate) fn policy(&self) -> SubscriptionPolicy {
+        self.life.policy.clone()
+    }
+
+    /// Notes whether something was held back, and says how often in a row it was before.
+    pub(crate) fn held(&mut self, held: bool) -> u32 {
+        let before = self.held;
+        self.held = if held { before.saturating_add(1) } else { 0 };
+        before
+    }
+
     /// Notes that a machine stopped at the end runs again.
     pub(crate) fn restored(&mut self, now: UnixSecs) {
         self.life.standing = self.life.standing.clone().after(&Act::Resume, now);
@@ -158,7 +173,7 @@ impl Subscription {
     fn new(_ctx: &WorkflowContextView, life: SubscriptionInput) -> Self {
         let subject = AttentionSubject::Subscription(life.subscription.clone());
         let desk = Desk::new(subject, life.policy.step_patience_secs, false).after(life.attention_raised);
-        Self { life, desk, heard: 0, seen: None, built_for: None }
+        Self { life, desk, heard: 0, seen: None, built_for: None, held: 0 }
     }
 
     /// Ends when the subscription's services are gone.
@@ -279,11 +294,15 @@ impl Subscription {
                 view.price = None;
             }
             ctx.state_mut(|s| s.saw(&view));
-            let (standing, policy) = ctx.state(|s| (s.life.standing.clone(), s.life.policy.clone()));
+            let (standing, policy) = ctx.state(|s| (s.life.standing.clone(), s.policy()));
             let act = match decide(&standing, &view, &policy, now(ctx)) {
                 Next::Over => return Ok(Look::Over),
                 Next::WaitUntil(at) => {
-                    Self::mirror(ctx, &view, &mut mirrored).await?;
+                    let held = match kept_by_a_payment(&standing, &view, &policy, now(ctx)) {
+                        Some(act) => leave::held_until(ctx, &act, &view).await?.is_some(),
+                        None => false,
+                    };
+                    Self::mirror(ctx, &view, held, &mut mirrored).await?;
                     return Ok(Look::Settled(at));
                 }
                 Next::Do(Act::Retain) if Self::nothing_left(ctx, &view).await? => Act::Expire,
@@ -293,6 +312,10 @@ impl Subscription {
             let told = ctx.state(|s| !s.life.told.is_empty());
             if act.takes_away() && (told || !fresh) {
                 return Ok(Look::Again);
+            }
+            if let Some(at) = leave::held_until(ctx, &act, &view).await? {
+                Self::mirror(ctx, &view, true, &mut mirrored).await?;
+                return Ok(Look::Settled(at));
             }
             match Self::perform(ctx, &act, &view).await? {
                 Performed::Done => fresh = false,
@@ -305,7 +328,7 @@ impl Subscription {
             if stage != standing.phase.as_str() {
                 search::stage(ctx, stage);
             }
-            Self::mirror(ctx, &view, &mut mirrored).await?;
+            Self::mirror(ctx, &view, false, &mut mirrored).await?;
         }
     }
 
@@ -346,6 +369,7 @@ impl Subscription {
     async fn mirror(
         ctx: &WorkflowContext<Self>,
         view: &SubscriptionView,
+        held: bool,
         mirrored: &mut Option<SubscriptionMirror>,
     ) -> Result<(), Halt> {
         let (id, standing, policy) =
@@ -353,7 +377,8 @@ impl Subscription {
         let destroy_at = Some(&standing)
             .filter(|standing| standing.phase == Phase::Retained)
             .and_then(|standing| standing.destroy_at(&policy));
-        let mirror = SubscriptionMirror { subscription: id, view: view.clone(), phase: standing.phase, destroy_at };
+        let mirror =
+            SubscriptionMirror { subscription: id, view: view.clone(), phase: standing.phase, destroy_at, held };
         if mirrored.as_ref() == Some(&mirror) {
             return Ok(());
         }

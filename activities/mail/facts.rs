@@ -3,6 +3,7 @@ use contract::letter::{LetterInput, LetterKind, LetterSubject};
 use domain::{
     ids::{OrderId, SubscriptionId, UserId},
     instruction::InstructionState,
+    order::LATE,
 };
 use store::{OrderBrief, PlanWish, Subscription};
 use time::OffsetDateTime;
@@ -132,7 +133,10 @@ impl MailDesk {
                 told.link = page.unwrap_or_else(|| self.link("/billing/portal/"));
             }
             LetterKind::ServiceExpired => told.link = self.link("/pricing/"),
-            LetterKind::OrderAbandoned => told.link = self.link("/dashboard/"),
+            LetterKind::OrderAbandoned => {
+                told.late = brief.reason.as_deref() == Some(LATE);
+                told.link = self.link("/dashboard/");
+            }
             _ => told.link = server,
         }
         let receiver = Receiver {

@@ -31,6 +31,8 @@ pub(super) struct Facts {
     pub(super) amount: String,
     /// `month` or `year`.
     pub(super) term: &'static str,
+    /// Whether an order was taken back because the time we promise was over.
+    pub(super) late: bool,
     /// The day it is about.
     pub(super) day: String,
     /// The one thing to click.

@@ -30,6 +30,7 @@ pub mod payment_events;
 pub mod plan_change;
 mod readers;
 pub mod reconcile;
+pub mod removals;
 pub mod reservations;
 pub mod seal;
 pub mod sessions;
@@ -58,6 +59,7 @@ pub use pages::{
 pub use payment_events::{EventGatherer, NewPaymentEvent, PaymentEventListener, PutEvent};
 pub use plan_change::PlanVerdict;
 pub use reconcile::{LivingSubscription, StoredOrder};
+pub use removals::{Allowance, Approved, Held, HeldRemoval, NewRemoval, RemovalLine};
 pub use reservations::{NewOrder, Place, Reserved};
 pub use seal::{KeyRing, SealFault};
 pub use sessions::SessionRows;

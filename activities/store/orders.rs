@@ -61,6 +61,8 @@ pub struct OrderBrief {
     pub service: ServiceId,
     /// Where it is in its life.
     pub status: OrderStatus,
+    /// Why it was closed, once it is.
+    pub reason: Option<String>,
     /// Where its service is in its life; none before it is paid.
     pub service_status: Option<ServiceStatus>,
     /// The plan's slug.
@@ -300,7 +302,7 @@ impl Store {
     /// Everything the hands need to know about one order.
     pub async fn brief(&self, order: OrderId) -> Result<Option<OrderBrief>, StoreError> {
         let row = sqlx::query!(
-            r#"select o.account_id, o.service_id, o.status, o.hostname, o.sealed_ssh_key, o.stripe_session_id,
+            r#"select o.account_id, o.service_id, o.status, o.reason, o.hostname, o.sealed_ssh_key, o.stripe_session_id,
                 o.checkout_url, o.subscription_id, p.slug as plan_slug, p.name as plan_name, p.cores, p.memory_mib,
                 p.disk_gib, pr.stripe_price_id, pr.amount_minor, pr.currency, pr.term, i.slug as image_slug,
                 i.name as image_name, i.template_vmid, a.stripe_customer_id, u.id as user_id, u.name as user_name,
@@ -326,6 +328,7 @@ impl Store {
             account: AccountId(row.account_id),
             service: ServiceId(row.service_id),
             status: word(&row.status, "an order's status")?,
+            reason: row.reason,
             service_status: row.service_status.map(|status| word(&status, "a service's status")).transpose()?,
             plan_slug: row.plan_slug,
             plan_name: row.plan_name,

@@ -1,5 +1,5 @@
 //! What the pages show, each read with as few questions as it takes.
-use crate::{AttentionLine, InstructionLine, Lease};
+use crate::{AttentionLine, HeldRemoval, InstructionLine, Lease};
 use domain::{
     billing::{Phase, SubscriptionStatus},
     ids::{OrderId, ServiceId, SubscriptionId},
@@ -277,6 +277,8 @@ pub struct InvoiceLine {
 /// Everything staff look at first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StaffOverview {
+    /// What is held back, what waits for staff first.
+    pub held: Vec<HeldRemoval>,
     /// Steps that wait for staff, oldest first.
     pub attention: Vec<AttentionLine>,
     /// The newest 50 orders.

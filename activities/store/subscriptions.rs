@@ -3,6 +3,7 @@ use crate::{
     Store, StoreError,
     catalogue::money,
     fault::{Doing, word},
+    removals::not_held,
     timeline::{self, Entry, SYSTEM},
 };
 use domain::{
@@ -126,7 +127,8 @@ impl Store {
     }
 
     /// Mirrors a subscription for the pages. Its history gets a line when a payment carried it further, when it will end
-    /// instead of renewing or goes on after all, and when a payment is missing.
+    /// instead of renewing or goes on after all, and when a payment is missing. `held` says that something due is held back;
+    /// what was held back before is not wanted any more without it.
     ///
     /// *Errors*: [`StoreError::Conflict`] (`subscription_unknown`) before its order was paid.
     pub async fn mirror_subscription(
@@ -135,6 +137,7 @@ impl Store {
         view: &SubscriptionView,
         phase: Phase,
         destroy_at: Option<UnixSecs>,
+        held: bool,
     ) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
         let before = sqlx::query!(
@@ -170,6 +173,9 @@ impl Store {
         .execute(&mut *tx)
         .await
         .doing("mirroring a subscription")?;
+        if !held {
+            not_held(&mut tx, id, None).await?;
+        }
         let order = OrderId(before.order_id);
         tell_payment(&mut tx, order, id, view, period_end).await?;
         let lives = matches!(view.status, SubscriptionStatus::Active | SubscriptionStatus::Trialing);

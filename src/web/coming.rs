@@ -18,6 +18,7 @@ use time::OffsetDateTime;
 use super::{
     Portal, Shared,
     page::{self, Refusal, Shell},
+    removals::HeldBack,
     visitor::Staff,
 };
 
@@ -39,21 +40,29 @@ struct Line {
 
 #[derive(Template)]
 #[template(path = "page/coming.html")]
-struct Whole {
+pub(crate) struct Whole {
     shell: Shell,
     days: i64,
     lines: Vec<Line>,
     held: Vec<MovingSubscription>,
     unknown: Vec<MovingSubscription>,
     waiting: Vec<WaitingPlan>,
+    back: HeldBack,
+    fault: &'static str,
 }
 
 /// The page.
 pub(crate) async fn look(State(portal): Shared, mut staff: Staff) -> Result<Response, Refusal> {
     let shell = staff.visitor.form_shell("staff").await?;
+    Ok(page::ok(&whole(&portal, shell, "").await?))
+}
+
+/// The page with what was wrong with one of its forms.
+pub(crate) async fn whole(portal: &Portal, shell: Shell, fault: &'static str) -> Result<Whole, Refusal> {
+    let back = HeldBack { lines: portal.store.held_removals().await? };
     let now = OffsetDateTime::now_utc();
     let moving = portal.store.moving_subscriptions(now + time::Duration::days(DAYS_AHEAD)).await?;
-    let asked = stream::iter(moving).map(|of| ask(&portal, of)).buffered(ASKED_AT_ONCE).collect::<Vec<_>>().await;
+    let asked = stream::iter(moving).map(|of| ask(portal, of)).buffered(ASKED_AT_ONCE).collect::<Vec<_>>().await;
     let (mut lines, mut held, mut unknown) = (vec![], vec![], vec![]);
     for (of, outlook) in asked {
         if of.hold_until.is_some_and(|until| until > now) {
@@ -71,7 +80,7 @@ pub(crate) async fn look(State(portal): Shared, mut staff: Staff) -> Result<Resp
     }
     lines.sort_by_key(|line| line.at);
     let waiting = portal.store.waiting_plans().await?;
-    Ok(page::ok(&Whole { shell, days: DAYS_AHEAD, lines, held, unknown, waiting }))
+    Ok(Whole { shell, days: DAYS_AHEAD, lines, held, unknown, waiting, back, fault })
 }
 
 async fn ask(portal: &Portal, of: MovingSubscription) -> (MovingSubscription, Option<Outlook>) {

@@ -18,6 +18,7 @@ use super::{
     page::{self, Refusal, Shell},
     posted::Posted,
     redirect,
+    removals::HeldBack,
     visitor::Staff,
 };
 
@@ -97,6 +98,11 @@ struct Overview<'a> {
 }
 
 impl Overview<'_> {
+    /// What is held back.
+    fn back(&self) -> HeldBack {
+        HeldBack { lines: self.board.held.clone() }
+    }
+
     /// Where an operator sees a workflow.
     fn workflow(&self, id: &str) -> String {
         workflow_address(self.settings, id)

@@ -7,6 +7,7 @@ use domain::{
     money::Money,
     order::{OrderStatus, StepState},
     plan::Term,
+    removal::RemovalKind,
     service::ServiceStatus,
 };
 use time::{
@@ -105,6 +106,15 @@ pub(crate) fn told(state: &InstructionState) -> Badge {
         InstructionState::Accepted => badge("Being done", "busy"),
         InstructionState::Done => badge("Done", "good"),
         InstructionState::Refused => badge("Not possible", "bad"),
+    }
+}
+
+/// What is taken away from a customer.
+pub(crate) fn removal(kind: &RemovalKind) -> &'static str {
+    match kind {
+        RemovalKind::Suspend => "Suspend",
+        RemovalKind::Retain => "Stop, and keep",
+        RemovalKind::Expire => "End and destroy",
     }
 }
 

@@ -41,6 +41,10 @@ pub struct PolicySecs {
     pub events: u32,
     /// How often what lives is compared with Stripe.
     pub comparison: u32,
+    /// How many may be suspended or ended within an hour before staff are asked.
+    pub breaker: u32,
+    /// How long after its payment an order has to be delivered.
+    pub delivery: u32,
 }
 
 impl Default for PolicySecs {
@@ -58,6 +62,8 @@ impl Default for PolicySecs {
             subscription_poll: 5,
             events: 604_800,
             comparison: 604_800,
+            breaker: 1_000_000,
+            delivery: 86_400,
         }
     }
 }

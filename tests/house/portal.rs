@@ -190,6 +190,8 @@ pub(crate) fn settings(
         ("EZ_POLICY_EXPIRY_WARNING_SECS", policy.expiry_warning.to_string()),
         ("EZ_POLICY_STEP_PATIENCE_SECS", policy.step_patience.to_string()),
         ("EZ_POLICY_SUBSCRIPTION_POLL_SECS", policy.subscription_poll.to_string()),
+        ("EZ_POLICY_BREAKER_NUMBER", policy.breaker.to_string()),
+        ("EZ_POLICY_DELIVERY_SECS", policy.delivery.to_string()),
         ("EZ_POLICY_EVENTS_SECS", policy.events.to_string()),
         ("EZ_POLICY_COMPARISON_SECS", policy.comparison.to_string()),
     ];

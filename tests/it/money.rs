@@ -8,6 +8,9 @@
 //! | `lives` | lives by seed: events in any order, any number of times, in both shapes, or never |
 //! | `story`, `teller` | what happens at Stripe, and who tells of it |
 //! | `bad_input` | what does not fit: a page or a staff item, nothing charged, nothing lost |
+//! | `gate` | nothing is suspended without a notice, while a payment is on its way, or held |
+//! | `breaker` | too many suspensions within an hour wait for staff |
+//! | `promise` | an order that is not delivered in time is undone and paid back |
 //! | `building` | a payment missing while the server is still being built |
 //! | `checkout` | promotion codes, tax and currency on the payment page |
 //! | `coming` | what happens next, and a hold that moves it |
@@ -20,11 +23,13 @@
 //! | `staff` | what staff tell a running subscription: hold, start again, refund |
 //! | `trials` | days that cost nothing, once for each account |
 mod bad_input;
+mod breaker;
 mod building;
 mod checkout;
 mod coming;
 mod confirm;
 mod ending;
+mod gate;
 mod given;
 mod invoices;
 mod lives;
@@ -32,6 +37,7 @@ mod missed;
 mod permutations;
 mod plan;
 mod plan_waits;
+mod promise;
 mod rebuild;
 mod staff;
 mod story;

@@ -13,7 +13,7 @@ use activities::{
 use house::{Customer, House};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use store::{KeyRing, Store};
+use store::{Allowance, KeyRing, Store};
 use temporalio_client::{Client, WorkflowStartOptions};
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{Runtime, Worker, WorkerOptions, runtime::RuntimeOptions};
@@ -96,7 +96,7 @@ impl<'a> Bench<'a> {
         let options = WorkerOptions::new(queue.clone())
             .register_workflow::<Once>()
             .expect("a workflow")
-            .register_activities(LedgerDesk { store: store.clone() })
+            .register_activities(LedgerDesk { store: store.clone(), allowance: Allowance { number: 5, percent: 5 } })
             .register_activities(RoundDesk { mirror: Mirror { store: store.clone(), stripe: stripe.clone() } })
             .register_activities(PaymentDesk { store: store.clone(), stripe, site_url: site.clone() })
             .register_activities(MachineDesk::new(store.clone(), proxmox, keys.clone()))
@@ -216,11 +216,32 @@ async fn life(bench: &Bench<'_>, account: uuid::Uuid) -> (Value, Value) {
     assert_eq!(view["status"], "active");
     let mirror = json!({"subscription": subscription, "view": view, "phase": "active", "destroy_at": null});
     bench.twice("ledger.mirror_subscription", mirror).await;
+    leave(bench, &subscription).await;
     told(bench, &subscription).await;
     grown(bench, &subscription, &machine).await;
     let services = bench.twice("ledger.services", subscription.clone()).await;
     assert_eq!(services.as_array().map(Vec::len), Some(1), "{services}");
     (subscription, machine)
+}
+
+/// What would be taken away: an invoice that is paid never suspends, and the end gets its place once.
+async fn leave(bench: &Bench<'_>, subscription: &Value) {
+    let invoice: String =
+        sqlx::query_scalar("select id from invoices").fetch_one(bench.house.db()).await.expect("one invoice");
+    let removal = |kind: &str, invoice: Option<&str>| {
+        json!({
+            "subscription": subscription, "kind": kind, "occasion": format!("{kind}/twice"), "invoice": invoice,
+            "payment_pending": false, "reminders": 0, "notice_secs": 0
+        })
+    };
+    let held = bench.twice("ledger.ask_leave", removal("suspend", Some(&invoice))).await;
+    assert!(held["Held"]["why"].is_string(), "a paid invoice suspends: {held}");
+    assert_eq!(bench.twice("ledger.ask_leave", removal("retain", None)).await, json!("Given"));
+    let places: i64 = sqlx::query_scalar("select count(*) from removals where allowed_at is not null")
+        .fetch_one(bench.house.db())
+        .await
+        .expect("the places");
+    assert_eq!(places, 1, "asked twice, counted otherwise than once");
 }
 
 /// What people tell a subscription: each is done once, and its row says so.

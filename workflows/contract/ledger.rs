@@ -6,6 +6,7 @@ use domain::{
     ids::{OrderId, ServiceId, SubscriptionId},
     instruction::{Instruction, InstructionState},
     order::{OrderStatus, Step, StepState},
+    removal::RemovalKind,
     service::ServiceStatus,
 };
 use serde::{Deserialize, Serialize};
@@ -100,6 +101,42 @@ pub struct SubscriptionMirror {
     pub phase: Phase,
     /// When the machine will be destroyed, if it will.
     pub destroy_at: Option<UnixSecs>,
+    /// Whether something that is due is held back just now.
+    #[serde(default)]
+    pub held: bool,
+}
+
+/// Something that is about to be taken away from a customer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Removal {
+    /// By which subscription.
+    pub subscription: SubscriptionId,
+    /// What.
+    pub kind: RemovalKind,
+    /// What makes it this one and no other: asked again, it is the same.
+    pub occasion: String,
+    /// The unpaid invoice it is for (`in_…`), where it is for one.
+    pub invoice: Option<String>,
+    /// Whether a payment of that invoice is on its way.
+    pub payment_pending: bool,
+    /// How many reminders of that invoice the mail server has to have.
+    pub reminders: u32,
+    /// How long it has to have had the last notice, in seconds.
+    pub notice_secs: i64,
+}
+
+/// Whether something may be taken away.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Leave {
+    /// It may, now.
+    Given,
+    /// It may not yet.
+    Held {
+        /// Why, in a sentence.
+        why: String,
+        /// When that is over by itself, where it is known.
+        until: Option<UnixSecs>,
+    },
 }
 
 /// A service that a subscription pays for.
@@ -268,6 +305,13 @@ impl Ledger {
         unimplemented!()
     }
 
+    /// Says whether something may be taken away from a customer now, or why not yet; the pages show that. Whoever got leave
+    /// once keeps its place in the hour's allowance.
+    #[activity(name = "ledger.ask_leave")]
+    pub fn ask_leave(_: Removal) -> Result<Leave, ActivityError> {
+        unimplemented!()
+    }
+
     /// Holds the memory of another plan, gives it back, or notes that the plan is charged now.
     #[activity(name = "ledger.change_plan")]
     pub fn change_plan(_: PlanChange) -> Result<PlanChanged, ActivityError> {
@@ -284,7 +328,7 @@ impl Ledger {
 /// Markers an implementation names with `#[activity(definition = …)]`.
 pub mod defs {
     pub use super::ledger::{
-        AdoptNumber, ChangePlan, ChangeService, CloseOrder, Delivered, MirrorSubscription, NoteInstruction, Paid,
-        QueueLetter, RaiseAttention, Renumber, Reserve, Services, SettleAttention, Step as NoteStep,
+        AdoptNumber, AskLeave, ChangePlan, ChangeService, CloseOrder, Delivered, MirrorSubscription, NoteInstruction,
+        Paid, QueueLetter, RaiseAttention, Renumber, Reserve, Services, SettleAttention, Step as NoteStep,
     };
 }

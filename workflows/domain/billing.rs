@@ -285,6 +285,21 @@ pub fn decide(standing: &Standing, view: &SubscriptionView, policy: &Subscriptio
     }
 }
 
+/// What would be taken away now, if no payment of the open invoice were on its way.
+pub fn kept_by_a_payment(
+    standing: &Standing,
+    view: &SubscriptionView,
+    policy: &SubscriptionPolicy,
+    now: UnixSecs,
+) -> Option<Act> {
+    let mut unpaid = view.clone();
+    unpaid.open_invoice.as_mut().filter(|open| open.payment_pending)?.payment_pending = false;
+    match decide(standing, &unpaid, policy, now) {
+        Next::Do(act) if act.takes_away() => Some(act),
+        _ => None,
+    }
+}
+
 fn due(standing: &Standing, view: &SubscriptionView, policy: &SubscriptionPolicy, now: UnixSecs) -> Next {
     use SubscriptionStatus as S;
     if standing.phase == Phase::Expired {

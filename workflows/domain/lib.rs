@@ -13,6 +13,7 @@ pub mod money;
 pub mod order;
 pub mod plan;
 pub mod policy;
+pub mod removal;
 pub mod service;
 pub mod states;
 

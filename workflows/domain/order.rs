@@ -21,10 +21,13 @@ states! {
         Provisioning = "provisioning",
         /// Handed to the customer.
         Delivered = "delivered",
-        /// Taken back by staff: undone and refunded.
+        /// Taken back by staff, or because it was late: undone and refunded.
         Abandoned = "abandoned",
     }
 }
+
+/// Why an order was taken back that was not delivered in the time that was promised.
+pub const LATE: &str = "not delivered in the time we promise";
 
 states! {
     /// One unit of a workflow that staff can see, retry, skip or undo. The order here is the order on the page.

@@ -12,6 +12,10 @@ pub struct OrderPolicy {
     pub checkout_poll_secs: u64,
     /// How long one step is tried before it waits for staff, in seconds.
     pub step_patience_secs: u64,
+    /// How long after its payment an order has to be delivered, in seconds; else it is undone and paid back. Nought means
+    /// that it may take as long as it takes.
+    #[serde(default)]
+    pub deliver_within_secs: u64,
 }
 
 /// How long a subscription waits, and for what. All in seconds.

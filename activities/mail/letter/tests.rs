@@ -14,6 +14,7 @@ fn facts() -> Facts {
         other_plan: "Medium".to_owned(),
         amount: "EUR 5.00".to_owned(),
         term: "month",
+        late: false,
         day: day(datetime!(2026-12-21 23:59 UTC)),
         link: "https://ez.example.test/x/?id=1&tag=2".to_owned(),
         step: "Start the server".to_owned(),
@@ -74,6 +75,15 @@ fn a_delivered_server_is_described_and_its_password_is_not_told() {
     let with_password =
         write(LetterKind::ServiceDelivered, &Facts { has_password: true, ..facts() }).expect("a letter");
     assert!(with_password.text.contains("shown once"), "{}", with_password.text);
+}
+
+#[test]
+fn an_order_that_was_late_is_told_so() {
+    let given_up = write(LetterKind::OrderAbandoned, &facts()).expect("a letter");
+    let late = write(LetterKind::OrderAbandoned, &Facts { late: true, ..facts() }).expect("a letter");
+    for (without, with) in [(&given_up.text, &late.text), (&given_up.html, &late.html)] {
+        assert!(!without.contains("the time we promise") && with.contains("the time we promise"), "{with}");
+    }
 }
 
 #[test]

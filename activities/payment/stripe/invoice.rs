@@ -40,10 +40,15 @@ impl StripeApi {
             return Ok(None);
         };
         let payment = self.payment_of(&id).await?;
+        let mut payment_pending = payment.is_pending;
+        // Whoever pays a newer one first is paying.
+        for newer in open_ids(invoices).iter().filter(|newer| **newer != id) {
+            payment_pending = payment_pending || self.payment_of(newer).await?.is_pending;
+        }
         Ok(Some(OpenInvoice {
             id,
             delivered: is_delivered(invoice),
-            payment_pending: payment.is_pending,
+            payment_pending,
             needs_confirmation: payment.needs_confirmation,
         }))
     }

@@ -1,7 +1,10 @@
 //! The end of an order without a service.
 use super::{steps, try_lock};
 use crate::{Store, StoreError, fault::Doing, timeline};
-use domain::{ids::OrderId, order::OrderStatus};
+use domain::{
+    ids::OrderId,
+    order::{LATE, OrderStatus},
+};
 use sqlx::PgConnection;
 
 impl Store {
@@ -48,6 +51,9 @@ impl Store {
         let line = match (status, locked.status) {
             (OrderStatus::Lapsed, _) => "Not paid in time. Nothing was charged, and nothing is held any more.",
             (_, OrderStatus::AwaitingPayment) => "We could not go on with this order. Nothing was charged.",
+            _ if reason == LATE => {
+                "We could not deliver this order in the time we promise. Everything was undone and your payment goes back to you."
+            }
             _ => "We could not deliver this order. Everything was undone and your payment goes back to you.",
         };
         timeline::of_order(&mut tx, order, "order", status.as_str(), line).await?;

@@ -13,6 +13,7 @@ impl Store {
     /// Everything staff look at first.
     pub async fn staff_overview(&self) -> Result<StaffOverview, StoreError> {
         Ok(StaffOverview {
+            held: self.held_removals().await?,
             attention: self.open_attention().await?,
             orders: self.staff_orders().await?,
             subscriptions: self.staff_subscriptions().await?,

@@ -1,7 +1,7 @@
 //! One subscription as staff see it: every invoice with what was reported about it, given back and told.
 use super::{InvoiceLine, TimelineLine, charges::ChargeLine};
 use crate::{
-    InstructionLine, Store, StoreError, Subscription,
+    InstructionLine, RemovalLine, Store, StoreError, Subscription,
     catalogue::money,
     fault::{Doing, word},
 };
@@ -33,6 +33,8 @@ pub struct SubscriptionPage {
     pub services: Vec<PaidService>,
     /// Its newest 24 invoices, newest first.
     pub invoices: Vec<InvoiceStory>,
+    /// What it was about to take away, newest first, and what holds that back.
+    pub removals: Vec<RemovalLine>,
     /// What it was told, newest first.
     pub instructions: Vec<InstructionLine>,
     /// The history of its services, oldest first.
@@ -150,6 +152,7 @@ impl Store {
             services: self.paid_services(id).await?,
             invoices: self.invoice_stories(id, &instructions).await?,
             timeline: self.history_of(id).await?,
+            removals: self.removals_of(id).await?,
             subscription,
             instructions,
         }))

@@ -292,6 +292,7 @@ async fn resumed(again: &mut Again<'_>, house: &House) {
     bought.service_is("suspended").await;
     bought.is_told("service_suspended").await;
     again.in_the_same_world_from(&id, "ledger.change_service", &["ledger.change_service"]).await;
+    again.in_the_same_world_from(&id, "ledger.ask_leave", &["ledger.ask_leave"]).await;
     let unwritten = self::unwritten(house).await;
     bought.pays_again().await;
     bought.machine_is("running").await;

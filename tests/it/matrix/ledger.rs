@@ -40,7 +40,7 @@ fn nothing(_: &Bought<'_>) -> Aim {
     Aim { vendor: Vendor::Stripe, method: "", path: String::new(), contains: String::new() }
 }
 
-static WRITTEN: [Written; 14] = [
+static WRITTEN: [Written; 15] = [
     written("ledger.reserve", Story::Delivered, ("reservations", "INSERT"), || json!({})),
     written("ledger.renumber", Story::Renumbered, ("reservations", "UPDATE"), || json!({})),
     written("ledger.adopt_number", Story::Adopted, ("reservations", "UPDATE"), || json!({})),
@@ -52,6 +52,7 @@ static WRITTEN: [Written; 14] = [
     written("ledger.raise_attention", Story::GivenUp, ("attention", "INSERT"), || json!({"step": "name"})),
     written("ledger.settle_attention", Story::GivenUp, ("attention", "UPDATE"), || json!({"verdict": "abandon"})),
     written("ledger.mirror_subscription", Story::Delivered, ("subscriptions", "UPDATE"), || json!({})),
+    written("ledger.ask_leave", Story::Resumed, ("removals", "INSERT"), || json!({"kind": "suspend"})),
     written("ledger.change_service", Story::Resumed, ("services", "UPDATE"), || json!({"status": "suspended"})),
     written("ledger.change_plan", Story::Grown, ("reservations", "UPDATE"), || json!({"memory_mib": 4096})),
     written("ledger.note_instruction", Story::Told, ("instructions", "INSERT"), || json!({})),

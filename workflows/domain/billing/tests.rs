@@ -143,6 +143,20 @@ fn a_pending_undelivered_or_absent_invoice_never_suspends() {
 }
 
 #[test]
+fn what_a_payment_on_its_way_keeps_is_what_would_else_be_done() {
+    let mut standing = Standing::default();
+    live(&mut standing, &unpaid(), &mut 0, 6 * DAY);
+    let mut pending = unpaid();
+    pending.open_invoice.as_mut().expect("open").payment_pending = true;
+    assert_eq!(kept_by_a_payment(&standing, &pending, &policy(), 6 * DAY), None, "nothing is due yet");
+    let suspend = Act::Suspend { invoice: "in_2".to_string() };
+    assert_eq!(kept_by_a_payment(&standing, &pending, &policy(), 7 * DAY), Some(suspend));
+    assert_eq!(kept_by_a_payment(&standing, &unpaid(), &policy(), 7 * DAY), None, "no payment is on its way");
+    standing.hold_until = Some(9 * DAY);
+    assert_eq!(kept_by_a_payment(&standing, &pending, &policy(), 7 * DAY), None, "staff hold it");
+}
+
+#[test]
 fn an_invoice_seen_late_still_gets_every_reminder_and_the_whole_time() {
     let mut now = 100 * DAY;
     let acts = live(&mut Standing::default(), &unpaid(), &mut now, 107 * DAY);

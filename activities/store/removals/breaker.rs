@@ -1,0 +1,68 @@
+//! The breaker: when more is taken away within an hour than is usual, something else is wrong (Stripe answers nonsense, a clock
+//! jumped), and everything waits for staff. It counts in one place, one after the other.
+use super::{Held, NewRemoval};
+use crate::{StoreError, fault::Doing};
+use domain::removal::HeldBy;
+use sqlx::PgConnection;
+
+/// The name of the lock under which places in the hour's allowance are given.
+const PLACES: i64 = 7_261_001;
+
+/// How much may be taken away within an hour before staff are asked: the larger of both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Allowance {
+    /// So many subscriptions.
+    pub number: u32,
+    /// So many of a hundred that live.
+    pub percent: u32,
+}
+
+/// Waits until nobody else is given a place; until the end of the transaction.
+pub(super) async fn lock(db: &mut PgConnection) -> Result<(), StoreError> {
+    sqlx::query!(r#"select pg_advisory_xact_lock($1) as "done: ()""#, PLACES)
+        .fetch_one(db)
+        .await
+        .doing("waiting for a place")?;
+    Ok(())
+}
+
+/// Gives a place in the hour's allowance, or says that staff are asked. Once it has tripped, everything waits until staff have
+/// decided about all that is held. What staff approved is not counted.
+pub(super) async fn held(
+    db: &mut PgConnection,
+    asked: &NewRemoval,
+    allowance: Allowance,
+) -> Result<Option<Held>, StoreError> {
+    lock(db).await?;
+    // A statement of its own, so that it sees what was given while the lock was waited for.
+    let seen = sqlx::query!(
+        r#"select exists (select from removals where occasion = $1 and allowed_at is not null) as "had!",
+            exists (select from removals where cause = 'breaker' and (subscription_id <> $2 or occasion = $1))
+                as "tripped!",
+            (select count(*) from removals where approved_at is null and allowed_at > now() - interval '1 hour')
+                as "lately!""#,
+        asked.occasion,
+        asked.subscription.0,
+    )
+    .fetch_one(&mut *db)
+    .await
+    .doing("counting what was taken away")?;
+    if seen.had {
+        return Ok(None);
+    }
+    let number = i64::from(allowance.number);
+    if !seen.tripped && (seen.lately < number || seen.lately < share(db, allowance).await?) {
+        return Ok(None);
+    }
+    let why = format!("{} were suspended or ended within the last hour, and that is much: staff decide.", seen.lately);
+    Ok(Some(Held::by(HeldBy::Breaker, why)))
+}
+
+/// The share of all that lives.
+async fn share(db: &mut PgConnection, allowance: Allowance) -> Result<i64, StoreError> {
+    let living = sqlx::query_scalar!(r#"select count(*) as "living!" from subscriptions where phase <> 'expired'"#)
+        .fetch_one(db)
+        .await
+        .doing("counting subscriptions")?;
+    Ok(living.saturating_mul(i64::from(allowance.percent)) / 100)
+}

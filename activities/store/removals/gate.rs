@@ -1,0 +1,143 @@
+//! The gate: what has to be so before anything is taken away, asked of our own tables right before the act.
+use super::{Held, NewRemoval};
+use crate::{StoreError, fault::Doing};
+use domain::removal::{HeldBy, RemovalKind};
+use sqlx::PgConnection;
+use time::{Duration, OffsetDateTime};
+
+/// A notice that was to be sent.
+struct Notice {
+    occasion: String,
+    state: String,
+    sent_at: Option<OffsetDateTime>,
+}
+
+/// Gives what is not as it has to be, if anything.
+pub(super) async fn held(db: &mut PgConnection, asked: &NewRemoval) -> Result<Option<Held>, StoreError> {
+    if let Some(held) = by_the_invoice(db, asked).await? {
+        return Ok(Some(held));
+    }
+    if let Some(until) = hold(db, asked).await? {
+        let held = Held::by(HeldBy::Hold, format!("Staff hold it until {}.", until.date()));
+        return Ok(Some(Held { until: Some(until.unix_timestamp()), ..held }));
+    }
+    let notices = match asked.kind {
+        RemovalKind::Suspend => reminders(db, asked).await?,
+        RemovalKind::Expire => warnings(db, asked).await?,
+        RemovalKind::Retain => vec![],
+    };
+    by_a_notice(db, asked, &notices).await
+}
+
+/// Only an invoice that is finalised and unpaid counts, and none whose payment is on its way.
+async fn by_the_invoice(db: &mut PgConnection, asked: &NewRemoval) -> Result<Option<Held>, StoreError> {
+    if asked.payment_pending {
+        let invoice = asked.invoice.as_deref().unwrap_or("an invoice");
+        return Ok(Some(Held::by(HeldBy::Payment, format!("A payment of {invoice} is on its way."))));
+    }
+    let Some(invoice) = &asked.invoice else { return Ok(None) };
+    let is_open = sqlx::query_scalar!(
+        r#"select exists (select from invoices where id = $1 and subscription_id = $2 and status = 'open') as "open!""#,
+        invoice,
+        asked.subscription.0,
+    )
+    .fetch_one(db)
+    .await
+    .doing("reading an invoice")?;
+    Ok((!is_open).then(|| Held::by(HeldBy::Invoice, format!("We know of no finalised and unpaid invoice {invoice}."))))
+}
+
+/// Until when staff hold.
+async fn hold(db: &mut PgConnection, asked: &NewRemoval) -> Result<Option<OffsetDateTime>, StoreError> {
+    let until = sqlx::query_scalar!(
+        "select until from instructions
+         where subscription_id = $1 and state = 'done' and kind in ('hold', 'release', 'restore')
+         order by settled_at desc limit 1",
+        asked.subscription.0,
+    )
+    .fetch_optional(&mut *db)
+    .await
+    .doing("reading a hold")?;
+    Ok(until.flatten().filter(|until| *until > OffsetDateTime::now_utc()))
+}
+
+/// The reminders of an invoice. One that was never written down, or was lost with a database, is written down to be sent.
+/// They are locked, so that one that is handed over meanwhile is waited for.
+async fn reminders(db: &mut PgConnection, asked: &NewRemoval) -> Result<Vec<Notice>, StoreError> {
+    let Some(invoice) = &asked.invoice else { return Ok(vec![]) };
+    let wanted: Vec<String> = (1..=asked.reminders).map(|nth| format!("payment_reminder/{invoice}/{nth}")).collect();
+    sqlx::query!(
+        r#"with queued as (
+            insert into letters (occasion, kind, subscription_id, state)
+            select occasion, 'payment_reminder', $2, 'queued' from unnest($1::text[]) as wanted (occasion)
+            on conflict (occasion) do nothing returning occasion
+           )
+           select pg_notify('payment_events', occasion) as "done: ()" from queued"#,
+        &wanted,
+        asked.subscription.0,
+    )
+    .fetch_all(&mut *db)
+    .await
+    .doing("queueing a letter")?;
+    sqlx::query_as!(
+        Notice,
+        "select occasion, state, sent_at from letters where occasion = any($1) order by occasion for share",
+        &wanted,
+    )
+    .fetch_all(db)
+    .await
+    .doing("reading letters")
+}
+
+/// The newest warning of each server that is to be destroyed.
+async fn warnings(db: &mut PgConnection, asked: &NewRemoval) -> Result<Vec<Notice>, StoreError> {
+    sqlx::query_as!(
+        Notice,
+        "select distinct on (service_id) occasion, state, sent_at from letters
+         where subscription_id = $1 and kind = 'destruction_warning'
+         order by service_id, created_at desc, occasion",
+        asked.subscription.0,
+    )
+    .fetch_all(db)
+    .await
+    .doing("reading letters")
+}
+
+/// Every notice has to have been handed to the mail server, and the last one long enough ago. What the mail server refused
+/// for good is for staff to decide.
+async fn by_a_notice(
+    db: &mut PgConnection,
+    asked: &NewRemoval,
+    notices: &[Notice],
+) -> Result<Option<Held>, StoreError> {
+    if let Some(refused) = notices.iter().find(|notice| notice.state == "refused")
+        && !is_approved(db, asked).await?
+    {
+        let why = format!(
+            "The mail server refused the letter {}. Approve it, or reach the customer otherwise.",
+            refused.occasion
+        );
+        return Ok(Some(Held::by(HeldBy::Refused, why)));
+    }
+    if let Some(waiting) = notices.iter().find(|notice| !matches!(notice.state.as_str(), "sent" | "refused")) {
+        let why = format!("The mail server does not have the letter {} yet.", waiting.occasion);
+        return Ok(Some(Held::by(HeldBy::Notice, why)));
+    }
+    let Some(last) = notices.iter().filter_map(|notice| notice.sent_at).max() else { return Ok(None) };
+    let until = last.saturating_add(Duration::seconds(asked.notice_secs.max(0)));
+    if until <= OffsetDateTime::now_utc() {
+        return Ok(None);
+    }
+    let why = format!("The last notice left on {}; the customer has until {}.", last.date(), until.date());
+    Ok(Some(Held { until: Some(until.unix_timestamp() + 1), ..Held::by(HeldBy::Notice, why) }))
+}
+
+async fn is_approved(db: &mut PgConnection, asked: &NewRemoval) -> Result<bool, StoreError> {
+    sqlx::query_scalar!(
+        r#"select exists (select from removals where occasion = $1 and approved_at is not null) as "approved!""#,
+        asked.occasion,
+    )
+    .fetch_one(db)
+    .await
+    .doing("reading what staff approved")
+}

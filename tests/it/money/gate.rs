@@ -1,0 +1,176 @@
+//! The gate: nothing is suspended but for an overdue, finalised and delivered invoice, while no payment is on its way and nobody
+//! holds it, and after the mail server has had the reminders long enough. What holds it back is read on two pages.
+use domain::{
+    ids::SubscriptionId,
+    removal::{HeldBy, RemovalKind},
+};
+use house::{HouseOptions, PolicySecs};
+use serde_json::json;
+use store::{Allowance, Held as HeldBack, NewRemoval, Store};
+
+use super::{
+    staff::{Held, day},
+    story::{becomes, newest, word},
+};
+use crate::{
+    histories,
+    shop::{SOON, open_with, until},
+    world::{assert_stripe_contract, count},
+};
+
+const SUSPENDED: &str = "select count(*) from services where status = 'suspended'";
+const HELD: &str = "select count(*) from removals where cause is not null";
+/// What is due has been asked for again for so long that it would have been done.
+const LONG_HELD: &str = "select count(*) from removals where cause is not null and asked_at < now() - interval '4 seconds'";
+
+/// Waits until both pages for staff say why nothing happens.
+async fn both_pages_say(held: &Held<'_>, hostname: &str, words: &str) {
+    until(&format!("staff read: {words}"), SOON, || async {
+        let coming = held.staff.visitor.open("/staff/coming/").await.expect("the page").ok().expect("the page");
+        let told = coming.texts("tbody tr").iter().any(|line| line.contains(words) && line.contains(hostname));
+        (told && held.page().await.text().contains(words)).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_suspended_before_the_mail_server_has_had_the_reminder_long_enough() {
+    let policy = PolicySecs {
+        reminders: vec![1],
+        suspend_after: 4,
+        subscription_poll: 1,
+        retention: 2,
+        retention_warning: 1,
+        ..PolicySecs::default()
+    };
+    let house = open_with(HouseOptions { policy, ..HouseOptions::named("no-notice") }).await;
+    let held = Held::new(&house, "no-notice-1").await;
+    held.customer.mailbox().wait_for(&held.customer.email, "ready", 1, SOON).await.expect("no letter is under way");
+    until("the receipt has left", SOON, || async {
+        let open = "select count(*) from letters where state <> 'sent'";
+        (count(house.db(), open).await == 0).then_some(())
+    })
+    .await;
+    house.kill_mail().await.expect("no mail server");
+    held.stops_paying().await;
+    both_pages_say(&held, "no-notice-1", "does not have the letter payment_reminder/").await;
+    becomes(&house, "it is long due", LONG_HELD, 1).await;
+    held.service_is("running").await;
+    assert_eq!(count(house.db(), SUSPENDED).await, 0, "suspended without a notice");
+
+    house.start_mail().await.expect("a mail server");
+    held.service_is("suspended").await;
+    held.customer.mailbox().wait_for(&held.customer.email, "is suspended", 1, SOON).await.expect("a letter");
+    let waited: bool = sqlx::query_scalar(
+        "select r.allowed_at >= l.sent_at + interval '3 seconds' from removals r, letters l
+         where r.kind = 'suspend' and l.kind = 'payment_reminder'",
+    )
+    .fetch_one(house.db())
+    .await
+    .expect("both");
+    assert!(waited, "the customer had no time after the notice");
+    assert_eq!(count(house.db(), HELD).await, 0, "something is still said to be held back");
+    let reminders = held.customer.mailbox().letters(&held.customer.email, "is missing").await.expect("letters");
+    assert_eq!(reminders.len(), 1, "reminded more than once");
+    held.stripe(&format!("/_control/subscriptions/{}/cancel", held.subscription), json!({})).await;
+    held.service_is("expired").await;
+    assert_stripe_contract(&house).await;
+    histories::keep(&house, &format!("subscription-{}", held.subscription), "subscription-held-back").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_payment_on_its_way_holds_a_suspension_and_one_that_fails_lets_it_go() {
+    let policy = PolicySecs { reminders: vec![1], suspend_after: 5, subscription_poll: 1, ..PolicySecs::default() };
+    let house = open_with(HouseOptions { policy, ..HouseOptions::named("on-its-way") }).await;
+    let held = Held::new(&house, "on-its-way-1").await;
+    held.stops_paying().await;
+    held.customer.mailbox().wait_for(&held.customer.email, "is missing", 1, SOON).await.expect("a reminder");
+    held.card_is("delayed").await;
+    let open = newest(&house, "invoices", |invoice| invoice["status"] == "open").await;
+    held.stripe(&format!("/_control/invoices/{}/pay", word(&open["id"])), json!({})).await;
+    both_pages_say(&held, "on-its-way-1", "is on its way").await;
+    becomes(&house, "it is long due", LONG_HELD, 1).await;
+    held.service_is("running").await;
+    let intent = newest(&house, "payment_intents", |intent| intent["status"] == "processing").await;
+    held.stripe(&format!("/_control/payment_intents/{}/fail", word(&intent["id"])), json!({})).await;
+    held.service_is("suspended").await;
+    becomes(&house, "nothing is held back", HELD, 0).await;
+    assert_stripe_contract(&house).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reminder_that_is_refused_for_good_is_for_staff_to_decide() {
+    let policy = PolicySecs { reminders: vec![1], suspend_after: 2, subscription_poll: 1, ..PolicySecs::default() };
+    let house = open_with(HouseOptions { policy, ..HouseOptions::named("refused-notice") }).await;
+    let held = Held::new(&house, "refused-1").await;
+    until("what was to be sent before has left", SOON, || async {
+        let open = "select count(*) from letters where state <> 'sent'";
+        (count(house.db(), open).await == 0).then_some(())
+    })
+    .await;
+    let mail = &house.mail().control;
+    mail.add_fault(json!({"kind": "permfail", "subject": held.customer.email})).await.expect("an address that is gone");
+    held.stops_paying().await;
+    both_pages_say(&held, "refused-1", "refused the letter").await;
+    held.service_is("running").await;
+    mail.clear_faults().await.expect("mended");
+    let page = held.staff.visitor.open("/staff/").await.expect("the page").ok().expect("the page");
+    let occasion = page.attributes("input[name=occasion]", "value").remove(0);
+    let form = [("occasion", occasion.as_str()), ("reason", "they were called")];
+    let approved = held.staff.visitor.submit(&page, "/staff/removals/", &form).await.expect("an answer");
+    assert_eq!(approved.status, 200, "{}", approved.text());
+    held.service_is("suspended").await;
+    assert!(held.page().await.text().contains("they were called"), "nobody knows why");
+}
+
+/// What the ledger answers, asked past the workflow, which would have looked at all of this by itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_ledger_gives_no_leave_for_what_the_tables_do_not_say() {
+    let house = open_with(HouseOptions::named("no-leave")).await;
+    let held = Held::new(&house, "no-leave-1").await;
+    let (paid, subscription) = (held.invoice().await, SubscriptionId(held.subscription.clone()));
+    assert_eq!(held.tell("hold", &[("until", &day(3)), ("reason", "they are away")]).await, "done");
+    house.stop_worker().await.expect("nobody looks");
+    let store = Store::connect(house.database_url().as_str(), 2).expect("the store");
+    let removal = |kind, invoice: Option<&str>, reminders| NewRemoval {
+        subscription: subscription.clone(),
+        kind,
+        occasion: format!("{kind}/{}", invoice.unwrap_or("end")),
+        invoice: invoice.map(str::to_owned),
+        payment_pending: false,
+        reminders,
+        notice_secs: 0,
+    };
+    let ask = async |asked: &NewRemoval| -> Option<HeldBy> {
+        let held: Option<HeldBack> =
+            store.ask_leave(asked, Allowance { number: 100, percent: 0 }).await.expect("an answer");
+        held.map(|held| held.by)
+    };
+    assert_eq!(ask(&removal(RemovalKind::Suspend, Some(&paid), 0)).await, Some(HeldBy::Invoice), "it is paid");
+    assert_eq!(ask(&removal(RemovalKind::Suspend, Some("in_nobodys"), 0)).await, Some(HeldBy::Invoice), "not ours");
+    sqlx::query("update invoices set status = 'open'").execute(house.db()).await.expect("it is unpaid");
+    let suspend = removal(RemovalKind::Suspend, Some(&paid), 2);
+    let pending = NewRemoval { payment_pending: true, ..suspend.clone() };
+    assert_eq!(ask(&pending).await, Some(HeldBy::Payment));
+    assert_eq!(ask(&suspend).await, Some(HeldBy::Hold));
+    assert_eq!(ask(&removal(RemovalKind::Retain, None, 0)).await, Some(HeldBy::Hold));
+    sqlx::query("update instructions set until = now() - interval '1 second' where kind = 'hold'")
+        .execute(house.db())
+        .await
+        .expect("the hold is over");
+    assert_eq!(ask(&suspend).await, Some(HeldBy::Notice), "no reminder was ever written");
+    becomes(&house, "they are to be written", "select count(*) from letters where kind = 'payment_reminder'", 2).await;
+    sqlx::query("update letters set state = 'sent', sent_at = now() where occasion like 'payment_reminder/%/1'")
+        .execute(house.db())
+        .await
+        .expect("the first is sent");
+    assert_eq!(ask(&suspend).await, Some(HeldBy::Notice), "the second one was not sent");
+    sqlx::query("update letters set state = 'sent', sent_at = now() where kind = 'payment_reminder'")
+        .execute(house.db())
+        .await
+        .expect("both are sent");
+    let early = NewRemoval { notice_secs: 3_600, ..suspend.clone() };
+    assert_eq!(ask(&early).await, Some(HeldBy::Notice), "they have had no time");
+    assert_eq!(ask(&suspend).await, None);
+    assert_eq!(count(house.db(), HELD).await, 0, "what is not asked for any more is said to be held back");
+}

@@ -1,0 +1,87 @@
+//! Before anything is taken away from a customer, the ledger is asked for leave: whether everything is as it has to be, and
+//! whether not too much is taken away within the hour. What is held back is asked for again.
+use contract::ledger::{Leave, Ledger, Removal};
+use domain::{
+    UnixSecs,
+    billing::{Act, Phase, Standing, SubscriptionView},
+    ids::SubscriptionId,
+    policy::SubscriptionPolicy,
+    removal::RemovalKind,
+};
+use temporalio_workflow::WorkflowContext;
+
+use crate::{
+    attention::{Halt, record},
+    subscription::Subscription,
+    wait::now,
+};
+
+/// The longest that what is held back waits before it is asked for again; the first times it is asked sooner.
+const ASK_AGAIN_LIMIT_SECS: i64 = 900;
+/// After so many times in a row it is asked at the longest distance.
+const DOUBLINGS_MAX: u32 = 10;
+
+/// Gives when to look again if an act has to wait; nothing when it may be done now.
+pub(crate) async fn held_until(
+    ctx: &WorkflowContext<Subscription>,
+    act: &Act,
+    view: &SubscriptionView,
+) -> Result<Option<UnixSecs>, Halt> {
+    let (id, standing, policy) = ctx.state(|s| (s.id(), s.standing_ref().clone(), s.policy()));
+    let Some(removal) = removal(id, act, view, &standing, &policy) else { return Ok(None) };
+    if !ctx.patched("what-takes-away-asks-for-leave") {
+        return Ok(None);
+    }
+    match record(ctx, Ledger::ask_leave, removal).await? {
+        Leave::Given => {
+            ctx.state_mut(|s| s.held(false));
+            Ok(None)
+        }
+        Leave::Held { why, until } => {
+            let before = ctx.state_mut(|s| s.held(true));
+            ctx.set_current_details(format!("**Held back**: {why}"));
+            let apart_secs =
+                (1_i64 << before.min(DOUBLINGS_MAX)).min(ASK_AGAIN_LIMIT_SECS).min(policy.poll_secs).max(1);
+            let at = until.unwrap_or_default().max(now(ctx) + apart_secs);
+            Ok(Some(at.min(now(ctx) + policy.poll_secs.max(1))))
+        }
+    }
+}
+
+/// What an act takes away; nothing when it takes nothing, or there is nothing left to take.
+fn removal(
+    subscription: SubscriptionId,
+    act: &Act,
+    view: &SubscriptionView,
+    standing: &Standing,
+    policy: &SubscriptionPolicy,
+) -> Option<Removal> {
+    let of_the_end = |kind, notice_secs| Removal {
+        occasion: format!("{kind}/{subscription}/{}", view.period_end),
+        subscription: subscription.clone(),
+        kind,
+        invoice: None,
+        payment_pending: !view.status.has_ended()
+            && view.open_invoice.as_ref().is_some_and(|open| open.payment_pending),
+        reminders: 0,
+        notice_secs,
+    };
+    match act {
+        Act::Suspend { invoice } => {
+            let reminders = standing.overdue.as_ref().map_or(0, |overdue| overdue.reminders_sent);
+            let last = usize::try_from(reminders).ok().and_then(|sent| policy.reminders_secs.get(sent.checked_sub(1)?));
+            Some(Removal {
+                occasion: format!("{}/{subscription}/{invoice}", RemovalKind::Suspend),
+                invoice: Some(invoice.clone()),
+                reminders,
+                // Whoever is reminded late has as long from then on.
+                ..of_the_end(RemovalKind::Suspend, last.map_or(0, |last| policy.suspend_after_secs - last))
+            })
+        }
+        Act::Retain => Some(of_the_end(RemovalKind::Retain, 0)),
+        Act::EndSubscription | Act::Expire if standing.phase == Phase::Retained => {
+            Some(of_the_end(RemovalKind::Expire, policy.retention_warning_secs))
+        }
+        _ => None,
+    }
+}

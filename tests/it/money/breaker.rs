@@ -172,8 +172,7 @@ async fn more_suspensions_than_an_hour_allows_wait_for_staff_and_a_dead_worker_t
         .await
         .expect("the service");
     assert_eq!(paid, "running", "suspended although it was paid");
-    let letters = "select count(*) from letters where kind = 'service_suspended'";
-    assert_eq!(count(house.db(), letters).await, 3, "a letter too many or too few");
+    becomes(&house, "each is told", "select count(*) from letters where kind = 'service_suspended'", 3).await;
     assert_stripe_contract(&house).await;
 }
 

@@ -80,7 +80,7 @@ async fn nothing_is_suspended_before_the_mail_server_has_had_the_reminder_long_e
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_payment_on_its_way_holds_a_suspension_and_one_that_fails_lets_it_go() {
-    let policy = PolicySecs { reminders: vec![1], suspend_after: 5, subscription_poll: 1, ..PolicySecs::default() };
+    let policy = PolicySecs { reminders: vec![1], suspend_after: 10, subscription_poll: 1, ..PolicySecs::default() };
     let house = open_with(HouseOptions { policy, ..HouseOptions::named("on-its-way") }).await;
     let held = Held::new(&house, "on-its-way-1").await;
     held.stops_paying().await;

@@ -90,7 +90,10 @@ async fn stop_paying(house: &House, all: &[Bought]) {
     for bought in all {
         act(house, &format!("customers/{}/card", bought.customer), json!({"fails": true})).await;
     }
-    join_all(all.iter().map(|bought| act(house, &format!("subscriptions/{}/renew", bought.subscription), json!({})))).await;
+    join_all(all.iter().map(async |bought| {
+        act(house, &format!("subscriptions/{}/renew", bought.subscription), json!({})).await;
+    }))
+    .await;
 }
 
 async fn held_occasions(house: &House) -> Vec<(String, String)> {

@@ -69,10 +69,12 @@ async fn places_in_the_hour_are_given_once_each_however_many_ask_at_once() {
     assert_eq!(store.approve_removals(&right, "ann", "it is right").await.expect("an answer"), 1);
     assert_eq!(store.approve_removals(&right, "bob", "again").await.expect("an answer"), 0, "approved twice");
     assert!(ask(next).await, "approved, and held all the same");
-    let by: String = sqlx::query_scalar("select approved_by || ': ' || approved_because from removals where approved_at is not null")
-        .fetch_one(house.db())
-        .await
-        .expect("who and why");
+    let by: String = sqlx::query_scalar(
+        "select approved_by || ': ' || approved_because from removals where approved_at is not null",
+    )
+    .fetch_one(house.db())
+    .await
+    .expect("who and why");
     assert_eq!(by, "ann: it is right");
     assert!(!ask(30).await, "twelve more wait for staff");
     let all = Approved::AllUntil(time::OffsetDateTime::now_utc());
@@ -120,13 +122,8 @@ async fn pays_again(house: &House, bought: &Bought) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn more_suspensions_than_an_hour_allows_wait_for_staff_and_a_dead_worker_takes_no_second_place() {
-    let policy = PolicySecs {
-        reminders: vec![1],
-        suspend_after: 2,
-        subscription_poll: 2,
-        breaker: 1,
-        ..PolicySecs::default()
-    };
+    let policy =
+        PolicySecs { reminders: vec![1], suspend_after: 2, subscription_poll: 2, breaker: 1, ..PolicySecs::default() };
     let options = HouseOptions { policy, ..HouseOptions::named("breaker") };
     let house = open_with(options.with("EZ_POLICY_BREAKER_PERCENT", "0")).await;
     let (buyers, staff) = (customers(&house, 4).await, staff(&house).await);
@@ -137,7 +134,10 @@ async fn more_suspensions_than_an_hour_allows_wait_for_staff_and_a_dead_worker_t
     becomes(&house, "all are delivered", "select count(*) from orders where status = 'delivered'", 4).await;
     // Whoever has the place dies before the machine is stopped.
     let cluster = house.proxmox().expect("a stand-in");
-    cluster.add_fault(json!({"kind": "delay", "ms": 3000, "path": "/status/shutdown", "times": 1})).await.expect("slow");
+    cluster
+        .add_fault(json!({"kind": "delay", "ms": 3000, "path": "/status/shutdown", "times": 1}))
+        .await
+        .expect("slow");
     stop_paying(&house, &all).await;
     until("one has the place", SOON, || async { (count(house.db(), PLACES).await == 1).then_some(()) }).await;
     house.kill_worker().await.expect("kill -9");
@@ -156,7 +156,11 @@ async fn more_suspensions_than_an_hour_allows_wait_for_staff_and_a_dead_worker_t
     assert_eq!(stranger.status, 404, "a customer sees what staff see");
     let waiting = held_occasions(&house).await;
     let (one, its) = waiting[0].clone();
-    assert_eq!(approve(&staff, "/staff/", &[("occasion", &one), ("reason", " ")]).await, 422, "approved without a reason");
+    assert_eq!(
+        approve(&staff, "/staff/", &[("occasion", &one), ("reason", " ")]).await,
+        422,
+        "approved without a reason"
+    );
     assert_eq!(approve(&staff, "/staff/", &[("occasion", &one), ("reason", "it is right")]).await, 200);
     becomes(&house, "the one that was approved is suspended", SUSPENDED, 2).await;
     let page = staff.visitor.open(&format!("/staff/subscriptions/{its}/")).await.expect("the page").text();
@@ -166,7 +170,10 @@ async fn more_suspensions_than_an_hour_allows_wait_for_staff_and_a_dead_worker_t
     let payer = all.iter().find(|bought| bought.subscription == waiting[1].1).expect("one that waits");
     pays_again(&house, payer).await;
     becomes(&house, "what was paid for is not held back any more", HELD, 1).await;
-    assert_eq!(approve(&staff, "/staff/coming/", &[("until", &latest(&staff).await), ("reason", "all of them")]).await, 200);
+    assert_eq!(
+        approve(&staff, "/staff/coming/", &[("until", &latest(&staff).await), ("reason", "all of them")]).await,
+        200
+    );
     becomes(&house, "all that were approved are suspended", SUSPENDED, 3).await;
     becomes(&house, "nothing is held back", HELD, 0).await;
     let paid: String = sqlx::query_scalar("select status from services where subscription_id = $1")

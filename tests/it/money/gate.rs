@@ -21,7 +21,8 @@ use crate::{
 const SUSPENDED: &str = "select count(*) from services where status = 'suspended'";
 const HELD: &str = "select count(*) from removals where cause is not null";
 /// What is due has been asked for again for so long that it would have been done.
-const LONG_HELD: &str = "select count(*) from removals where cause is not null and asked_at < now() - interval '4 seconds'";
+const LONG_HELD: &str =
+    "select count(*) from removals where cause is not null and asked_at < now() - interval '4 seconds'";
 
 /// Waits until both pages for staff say why nothing happens.
 async fn both_pages_say(held: &Held<'_>, hostname: &str, words: &str) {

@@ -19,7 +19,10 @@ async fn an_order_that_is_late_is_paid_back_although_it_waits_for_staff() {
     let house = open_with(HouseOptions { policy, ..HouseOptions::named("late") }).await;
     let customer = Customer::signed_in(&house).await.expect("a customer");
     let cluster = house.proxmox().expect("a stand-in");
-    cluster.add_fault(json!({"kind": "status", "status": 500, "method": "PUT", "path": "/resize"})).await.expect("broken");
+    cluster
+        .add_fault(json!({"kind": "status", "status": 500, "method": "PUT", "path": "/resize"}))
+        .await
+        .expect("broken");
     let page = customer.buy(&OrderForm::small("late-1")).await.expect("buying");
     let workflow_id = format!("order-{}", house::order_id(&page).expect("an id"));
     assert_eq!(waiting_step(&house, &workflow_id).await, "resize");
@@ -27,12 +30,12 @@ async fn an_order_that_is_late_is_paid_back_although_it_waits_for_staff() {
     let letter = customer.mailbox().wait_for(&customer.email, "sorry", 1, SOON).await.expect("a letter");
     assert!(letter.text.contains("in the time we promise"), "{}", letter.text);
     assert_clean_slate(&house, "late").await;
-    until("Temporal does not show it any more", SOON, || async { needing_attention(&house).await.is_empty().then_some(()) })
-        .await;
-    let decided: (String, String) = sqlx::query_as("select verdict, decided_by from attention")
-        .fetch_one(house.db())
-        .await
-        .expect("the waiting");
+    until("Temporal does not show it any more", SOON, || async {
+        needing_attention(&house).await.is_empty().then_some(())
+    })
+    .await;
+    let decided: (String, String) =
+        sqlx::query_as("select verdict, decided_by from attention").fetch_one(house.db()).await.expect("the waiting");
     assert_eq!(decided, ("abandon".to_owned(), "system".to_owned()));
     assert_eq!(vendors(&house).await.money["refunds"].len(), 1);
     assert_stripe_contract(&house).await;
@@ -45,7 +48,10 @@ async fn an_order_that_is_late_is_undone_once_although_its_worker_dies_while_und
     let house = open_with(HouseOptions { policy, ..HouseOptions::named("late-killed") }).await;
     let customer = Customer::signed_in(&house).await.expect("a customer");
     let (cluster, stripe) = (house.proxmox().expect("a stand-in"), house.stripe());
-    cluster.add_fault(json!({"kind": "status", "status": 500, "method": "POST", "path": "/status/start"})).await.expect("broken");
+    cluster
+        .add_fault(json!({"kind": "status", "status": 500, "method": "POST", "path": "/status/start"}))
+        .await
+        .expect("broken");
     let late = |method: &str, path: &str| json!({"kind": "delay", "ms": 2000, "after_work": true, "times": 1, "method": method, "path": path});
     cluster.add_fault(late("DELETE", "/qemu/")).await.expect("a slow answer");
     stripe.add_fault(late("POST", "/v1/refunds")).await.expect("a slow answer");
@@ -77,11 +83,13 @@ async fn an_order_that_becomes_ready_in_the_same_moment_is_delivered_or_paid_bac
     let cluster = house.proxmox().expect("a stand-in");
     for (nth, buyer) in (0..).zip(&buyers) {
         let session = open_page(buyer, &format!("moment-{nth}")).await;
-        let vmid: i32 = sqlx::query_scalar("select vmid from reservations r join orders o on o.id = r.order_id where o.hostname = $1")
-            .bind(format!("moment-{nth}"))
-            .fetch_one(house.db())
-            .await
-            .expect("a number");
+        let vmid: i32 = sqlx::query_scalar(
+            "select vmid from reservations r join orders o on o.id = r.order_id where o.hostname = $1",
+        )
+        .bind(format!("moment-{nth}"))
+        .fetch_one(house.db())
+        .await
+        .expect("a number");
         let path = format!("/qemu/{vmid}/resize");
         // It does not succeed at once, and then takes nearly as long as there is.
         cluster.add_fault(json!({"kind": "status", "status": 500, "path": path, "times": 1})).await.expect("broken");
@@ -90,7 +98,13 @@ async fn an_order_that_becomes_ready_in_the_same_moment_is_delivered_or_paid_bac
         pay(&house, &session).await;
     }
     becomes(&house, "each has come to its end", CLOSED, ORDERS).await;
-    becomes(&house, "each is told once", "select count(*) from letters where kind in ('service_delivered', 'order_abandoned') and state = 'sent'", ORDERS).await;
+    becomes(
+        &house,
+        "each is told once",
+        "select count(*) from letters where kind in ('service_delivered', 'order_abandoned') and state = 'sent'",
+        ORDERS,
+    )
+    .await;
     let both = "select count(*) from (select order_id from letters
         where kind in ('service_delivered', 'order_abandoned') group by order_id having count(*) > 1) as told";
     assert_eq!(count(house.db(), both).await, 0, "a customer was told both");
@@ -104,7 +118,11 @@ async fn an_order_that_becomes_ready_in_the_same_moment_is_delivered_or_paid_bac
     assert_eq!(many(world.names.len()), delivered * 4, "names and deliveries differ");
     let given_back = |charge: &&Value| charge["amount_refunded"] == charge["amount"];
     let paid_back = world.money["charges"].iter().filter(given_back).count();
-    assert_eq!(many(paid_back), ORDERS - delivered, "an order that is not delivered was not paid back, or one that is was");
+    assert_eq!(
+        many(paid_back),
+        ORDERS - delivered,
+        "an order that is not delivered was not paid back, or one that is was"
+    );
     assert_eq!(many(world.money["charges"].len()), ORDERS);
     assert_eq!(count(house.db(), "select count(*) from attention where settled_at is null").await, 0);
 }

@@ -53,6 +53,8 @@ pub struct Order {
     reports: u64,
     /// Whether building has come to an end, whichever.
     built: bool,
+    /// Whether the time until delivery that was promised was over before.
+    late: bool,
 }
 
 impl Order {
@@ -61,7 +63,17 @@ impl Order {
         self.built = true;
     }
 
-    /// Whether it has.
+    /// Notes that the time until delivery is over.
+    pub(crate) fn time_is_over(&mut self) {
+        self.late = true;
+    }
+
+    /// Whether the time until delivery was over before building had come to an end.
+    pub(crate) fn is_late(&self) -> bool {
+        self.late
+    }
+
+    /// Whether building has come to an end.
     pub(crate) fn is_built(&self) -> bool {
         self.built
     }
@@ -93,7 +105,7 @@ impl Order {
     fn new(_ctx: &WorkflowContextView, input: OrderInput) -> Self {
         let subject = AttentionSubject::Order(input.order);
         let desk = Desk::new(subject, input.policy.order.step_patience_secs, true);
-        Self { input, desk, status: OrderStatus::AwaitingPayment, reply: None, reports: 0, built: false }
+        Self { input, desk, status: OrderStatus::AwaitingPayment, reply: None, reports: 0, built: false, late: false }
     }
 
     /// Ends when the order is delivered, lapsed, sold out or abandoned.

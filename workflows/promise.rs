@@ -32,26 +32,27 @@ pub(crate) async fn kept(
         built
     });
     let late = pin!(late(ctx, due_at, token));
-    let (built, late) = join!(building, late);
+    let (built, ()) = join!(building, late);
     match built {
-        Err(_) if late => Err(Halt::Late),
+        Err(_) if ctx.state(Order::is_late) => Err(Halt::Late),
         built => built,
     }
 }
 
-/// Cancels what is being done when the time is over, and says whether it did.
-async fn late(ctx: &WorkflowContext<Order>, due_at: i64, token: WorkflowCancellationToken) -> bool {
+/// Cancels what is being done when the time is over.
+async fn late(ctx: &WorkflowContext<Order>, due_at: i64, token: WorkflowCancellationToken) {
     if ctx.wait_condition(|s| s.is_built() || s.desk().is_slow()).await.is_err() {
-        return false;
+        return;
     }
     if ctx.state(Order::is_built) || !ctx.patched("an-order-that-is-late-is-taken-back") {
-        return false;
+        return;
     }
     let left_secs = due_at.saturating_sub(now(ctx)).max(0);
     let waited = wait(ctx, left_secs, "the time until delivery that was promised", Order::is_built).await;
     if waited.is_err() || ctx.state(Order::is_built) {
-        return false;
+        return;
     }
     token.cancel();
-    true
+    // A wait looks at its token when it is woken, and what wakes it is a change of state.
+    ctx.state_mut(Order::time_is_over);
 }

@@ -28,7 +28,7 @@ pub(crate) async fn held_until(
     view: &SubscriptionView,
 ) -> Result<Option<UnixSecs>, Halt> {
     let (id, standing, policy) = ctx.state(|s| (s.id(), s.standing_ref().clone(), s.policy()));
-    let Some(removal) = removal(id, act, view, &standing, &policy) else { return Ok(None) };
+    let Some(removal) = removal(&id, act, view, &standing, &policy) else { return Ok(None) };
     if !ctx.patched("what-takes-away-asks-for-leave") {
         return Ok(None);
     }
@@ -50,7 +50,7 @@ pub(crate) async fn held_until(
 
 /// What an act takes away; nothing when it takes nothing, or there is nothing left to take.
 fn removal(
-    subscription: SubscriptionId,
+    subscription: &SubscriptionId,
     act: &Act,
     view: &SubscriptionView,
     standing: &Standing,

@@ -1,5 +1,6 @@
 //! Temporal's server as production runs it: over PostgreSQL, with a namespace and attributes that somebody makes.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -103,28 +104,29 @@ impl Address {
 }
 
 fn write_config(place: &Place, databases: &[Url], port: u16) -> Result<PathBuf> {
-    let tuning: String = TUNING
-        .iter()
-        .filter_map(|line| line.split_once('='))
-        .map(|(key, value)| format!("{key}:\n  - value: {value}\n"))
-        .collect();
+    let mut tuning = String::new();
+    for (key, value) in TUNING.iter().filter_map(|line| line.split_once('=')) {
+        write!(tuning, "{key}:\n  - value: {value}\n")?;
+    }
     let tuning_file = place.data().join("temporal-tuning.yaml");
     fs::write(&tuning_file, tuning)?;
     let mut stores = String::new();
     for (name, url) in ["default", "visibility"].into_iter().zip(databases) {
         let Address { host, port, user, password, database } = Address::of(url)?;
-        stores.push_str(&format!(
+        write!(
+            stores,
             "    {name}:\n      sql: {{ pluginName: postgres12, databaseName: {database}, connectAddr: \"{host}:{port}\", \
              connectProtocol: tcp, user: \"{user}\", password: \"{password}\", maxConns: 20, maxIdleConns: 20 }}\n"
-        ));
+        )?;
     }
     let mut services = String::new();
     for service in ["frontend", "matching", "history", "worker"] {
         let grpc = if service == "frontend" { port } else { free_port()? };
         let membership = free_port()?;
-        services.push_str(&format!(
+        write!(
+            services,
             "  {service}:\n    rpc: {{ grpcPort: {grpc}, membershipPort: {membership}, bindOnLocalHost: true }}\n"
-        ));
+        )?;
     }
     let config = format!(
         "log: {{ stdout: true, level: warn }}\n\

@@ -87,7 +87,9 @@ impl Store {
     pub async fn removals_of(&self, subscription: &SubscriptionId) -> Result<Vec<RemovalLine>, StoreError> {
         let rows = sqlx::query!(
             r#"select r.kind, r.why, r.asked_at, r.allowed_at, r.approved_because,
-                coalesce((select u.name from users u where u.id::text = r.approved_by), r.approved_by) as approved_by
+                coalesce((select u.name from users u
+                    where u.id = case when r.approved_by ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
+                        then r.approved_by::uuid end), r.approved_by) as approved_by
                from removals r where r.subscription_id = $1 order by r.asked_at desc, r.occasion limit $2"#,
             subscription.0,
             OF_ONE_LIMIT,

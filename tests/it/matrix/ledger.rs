@@ -243,10 +243,16 @@ async fn every_database_step_that_is_refused_for_good_or_strangely_waits_for_sta
 
 /// Who reads the services and waits for their table: their sessions at the server.
 async fn readers(db: &PgPool) -> Vec<i32> {
+    waiting_for(db, "from services").await
+}
+
+/// Whose question with these words waits for a lock.
+async fn waiting_for(db: &PgPool, words: &str) -> Vec<i32> {
     sqlx::query_scalar(
         "select pid from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'
-         and query like '%from services%'",
+         and query ~ $1",
     )
+    .bind(words)
     .fetch_all(db)
     .await
     .expect("the sessions")
@@ -261,9 +267,16 @@ async fn a_list_of_services_that_hangs_or_is_cut_off_is_read_again() {
     bought.page_opens().await;
     bought.pay().await;
     bought.reaches("delivered").await;
-    let mut lock = house.db().begin().await.expect("a transaction");
-    sqlx::query("lock table services in access exclusive mode").execute(&mut *lock).await.expect("the lock");
+    // The letter before it reads the services too: theirs is locked when nothing but the suspension is left to do.
+    let (mut gate, mut lock) = (house.db().begin().await.expect("one"), house.db().begin().await.expect("two"));
+    sqlx::query("lock table removals in access exclusive mode").execute(&mut *gate).await.expect("the lock");
     bought.stops_paying().await;
+    until("leave is asked", LIMIT, || async {
+        (!waiting_for(house.db(), "(from removals where occasion|into removals)").await.is_empty()).then_some(())
+    })
+    .await;
+    sqlx::query("lock table services in access exclusive mode").execute(&mut *lock).await.expect("the lock");
+    gate.rollback().await.expect("released");
     for _ in 0..2 {
         let cut = until("the services are read", LIMIT, || async { readers(house.db()).await.first().copied() }).await;
         sqlx::query("select pg_terminate_backend($1)").bind(cut).execute(house.db()).await.expect("cut off");

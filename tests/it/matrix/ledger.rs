@@ -271,6 +271,7 @@ async fn a_list_of_services_that_hangs_or_is_cut_off_is_read_again() {
     let (mut gate, mut lock) = (house.db().begin().await.expect("one"), house.db().begin().await.expect("two"));
     sqlx::query("lock table removals in access exclusive mode").execute(&mut *gate).await.expect("the lock");
     bought.stops_paying().await;
+    bought.is_told("payment_reminder").await;
     until("leave is asked", LIMIT, || async {
         (!waiting_for(house.db(), "(from removals where occasion|into removals)").await.is_empty()).then_some(())
     })

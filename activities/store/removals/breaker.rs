@@ -51,18 +51,25 @@ pub(super) async fn held(
         return Ok(None);
     }
     let number = i64::from(allowance.number);
-    if !seen.tripped && (seen.lately < number || seen.lately < share(db, allowance).await?) {
+    if !seen.tripped && (seen.lately < number || is_within_share(db, allowance, seen.lately).await?) {
         return Ok(None);
     }
     let why = format!("{} were suspended or ended within the last hour, and that is much: staff decide.", seen.lately);
     Ok(Some(Held::by(HeldBy::Breaker, why)))
 }
 
-/// The share of all that lives.
-async fn share(db: &mut PgConnection, allowance: Allowance) -> Result<i64, StoreError> {
-    let living = sqlx::query_scalar!(r#"select count(*) as "living!" from subscriptions where phase <> 'expired'"#)
-        .fetch_one(db)
-        .await
-        .doing("counting subscriptions")?;
-    Ok(living.saturating_mul(i64::from(allowance.percent)) / 100)
+/// Whether so many live that one more is still within the share of them. No more of them are counted than that takes.
+async fn is_within_share(db: &mut PgConnection, allowance: Allowance, lately: i64) -> Result<bool, StoreError> {
+    let percent = i64::from(allowance.percent);
+    if percent == 0 {
+        return Ok(false);
+    }
+    let others = (lately.saturating_add(1).saturating_mul(100) + percent - 1) / percent - 1;
+    sqlx::query_scalar!(
+        r#"select exists (select from subscriptions where phase <> 'expired' order by id offset $1) as "so_many!""#,
+        others,
+    )
+    .fetch_one(db)
+    .await
+    .doing("counting subscriptions")
 }

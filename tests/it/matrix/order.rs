@@ -80,6 +80,8 @@ pub(crate) struct Bought<'a> {
     pub(crate) subscription: String,
     pub(crate) customer: String,
     pub(crate) intent: String,
+    /// How long after a missed payment it is stopped.
+    pub(crate) suspend_after_secs: u32,
 }
 
 impl<'a> Bought<'a> {
@@ -123,6 +125,7 @@ impl<'a> Bought<'a> {
             subscription: nothing(),
             customer: nothing(),
             intent: nothing(),
+            suspend_after_secs: 2,
         }
     }
 
@@ -137,7 +140,7 @@ impl<'a> Bought<'a> {
                     "payment_window_secs": window_secs, "checkout_poll_secs": 2, "step_patience_secs": PATIENCE_SECS
                 },
                 "subscription": {
-                    "reminders_secs": [1], "suspend_after_secs": 2, "grace_secs": grace_secs,
+                    "reminders_secs": [1], "suspend_after_secs": self.suspend_after_secs, "grace_secs": grace_secs,
                     "retention_secs": retention_secs, "retention_warning_secs": 1, "expiry_warning_secs": 1,
                     "poll_secs": 2, "step_patience_secs": PATIENCE_SECS
                 }

@@ -2,6 +2,7 @@
 use std::fs;
 
 use anyhow::{Context, Result};
+use house::House;
 
 use crate::figures::as_f64;
 
@@ -19,6 +20,23 @@ pub(crate) fn described() -> String {
         value(&read("/proc/meminfo"), "MemTotal"),
         read("/proc/sys/kernel/osrelease").trim()
     )
+}
+
+/// How long `ez serve` and `ez work` of a house have used a processor so far, in seconds.
+pub(crate) async fn house_cpu_secs(house: &House) -> Result<(f64, f64)> {
+    let (web, worker) = pids(house).await?;
+    Ok((cpu_secs(web)?, cpu_secs(worker)?))
+}
+
+/// The memory of `ez serve` and `ez work` of a house together, in MiB (PSS).
+pub(crate) async fn house_memory_mib(house: &House) -> Result<f64> {
+    let (web, worker) = pids(house).await?;
+    Ok(memory_mib(web)? + memory_mib(worker)?)
+}
+
+async fn pids(house: &House) -> Result<(i32, i32)> {
+    let web = house.web_pid().await.context("the web is not running")?;
+    Ok((web, *house.worker_pids().await.first().context("no worker is running")?))
 }
 
 /// The memory of a process in MiB, what it shares with others counted in part (PSS).

@@ -1,7 +1,7 @@
 //! Orders from the signed webhook to the delivered machine: a burst, a steady stream, and what the engine gives beside it.
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use futures::{FutureExt as _, StreamExt as _, stream};
 use house::{Catalogue, House, HouseOptions, PolicySecs};
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ use temporalio_common::{
 use uuid::Uuid;
 
 use crate::figures::{Aim, Figure, as_f64, percentile_ms};
-use crate::machine::{cpu_secs, memory_mib};
+use crate::machine::{house_cpu_secs, house_memory_mib};
 use crate::web::told;
 use crate::{Benchmark, Stage, bare};
 
@@ -76,12 +76,12 @@ async fn burst(stage: &Stage) -> Result<Vec<Figure>> {
         let orders = shop.unpaid(BURST).await?;
         shop.webhooks(true).await?;
         shop.pay(&orders).await?;
-        let before = shop.cpu().await?;
+        let before = house_cpu_secs(&shop.house).await?;
         let began = Instant::now();
         shop.webhooks(false).await?;
         shop.delivered(WARM_UP + BURST).await?;
         let took = began.elapsed();
-        let after = shop.cpu().await?;
+        let after = house_cpu_secs(&shop.house).await?;
         let times = shop.times(&orders).await?;
         rate.add(as_f64(BURST) / took.as_secs_f64());
         ratio.add(as_f64(BURST) / took.as_secs_f64() / bare_rate.last());
@@ -89,7 +89,7 @@ async fn burst(stage: &Stage) -> Result<Vec<Figure>> {
         p99.add(percentile_ms(&times, 0.99));
         web.add((after.0 - before.0) * 1e3 / as_f64(BURST));
         worker.add((after.1 - before.1) * 1e3 / as_f64(BURST));
-        memory.add(shop.memory().await?);
+        memory.add(house_memory_mib(&shop.house).await?);
         shop.house.stop().await?;
     }
     Ok(vec![rate, p50, p99, bare_rate, ratio, worker, web, memory])
@@ -306,20 +306,5 @@ impl Shop {
         .await?;
         ensure!(millis.len() == orders.len(), "an order has no webhook");
         Ok(millis.into_iter().map(|time| Duration::from_secs_f64(time.max(0.0) / 1e3)).collect())
-    }
-
-    async fn pids(&self) -> Result<(i32, i32)> {
-        let web = self.house.web_pid().await.context("the web is not running")?;
-        Ok((web, *self.house.worker_pids().await.first().context("no worker is running")?))
-    }
-
-    async fn cpu(&self) -> Result<(f64, f64)> {
-        let (web, worker) = self.pids().await?;
-        Ok((cpu_secs(web)?, cpu_secs(worker)?))
-    }
-
-    async fn memory(&self) -> Result<f64> {
-        let (web, worker) = self.pids().await?;
-        Ok(memory_mib(web)? + memory_mib(worker)?)
     }
 }

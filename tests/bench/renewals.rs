@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::Benchmark;
 use crate::figures::{Aim, Figure, as_f64, percentile_ms};
-use crate::machine::{cpu_secs, memory_mib};
+use crate::machine::{house_cpu_secs, house_memory_mib};
 
 /// It takes too long to be run unasked.
 pub(crate) const NAME: &str = "renewals";
@@ -75,9 +75,10 @@ async fn storm() -> Result<Vec<Figure>> {
     let started = began.elapsed();
     webhooks(&house, 0).await?;
 
-    let before = cpu(&house).await?;
+    let before = house_cpu_secs(&house).await?;
     tokio::time::sleep(IDLE).await;
-    let idle = (cpu(&house).await? - before) / IDLE.as_secs_f64() * 1e3;
+    let after = house_cpu_secs(&house).await?;
+    let idle = (after.0 + after.1 - before.0 - before.1) / IDLE.as_secs_f64() * 1e3;
     let size = databases_bytes(&house).await?;
     let stormed: f64 = sqlx::query_scalar("select extract(epoch from now())::float8").fetch_one(house.db()).await?;
     let began = Instant::now();
@@ -89,7 +90,7 @@ async fn storm() -> Result<Vec<Figure>> {
     let took = began.elapsed();
     let times = times(&house, stormed, lives.len()).await?;
     let grown = as_f64(databases_bytes(&house).await?.saturating_sub(size)) / 1024.0;
-    let memory = memory(&house).await?;
+    let memory = house_memory_mib(&house).await?;
     house.stop().await?;
     engine.stop().await?;
 
@@ -245,19 +246,4 @@ async fn databases_bytes(house: &House) -> Result<usize> {
     .fetch_one(house.db())
     .await?;
     Ok(usize::try_from(bytes)?)
-}
-
-async fn pids(house: &House) -> Result<(i32, i32)> {
-    let web = house.web_pid().await.context("the web is not running")?;
-    Ok((web, *house.worker_pids().await.first().context("no worker is running")?))
-}
-
-async fn cpu(house: &House) -> Result<f64> {
-    let (web, worker) = pids(house).await?;
-    Ok(cpu_secs(web)? + cpu_secs(worker)?)
-}
-
-async fn memory(house: &House) -> Result<f64> {
-    let (web, worker) = pids(house).await?;
-    Ok(memory_mib(web)? + memory_mib(worker)?)
 }

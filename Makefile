@@ -23,15 +23,15 @@ test:
 	tests/previous/build
 	cargo build --locked --workspace --bins
 	cargo test --locked --workspace
-	cargo test --locked --workspace --test it -- --ignored --test-threads=1 storm simulation money
+	cargo test --locked --workspace --test it -- --ignored --test-threads=1 storm simulation money::lives money::permutations
 
-# Hours: storms with 500 orders and more seeds, 5,000 simulated lives, 20,000 scenarios of money, and a restore under load. One seed alone is repeated with the command it prints.
+# Hours: storms with 500 orders and more seeds, 5,000 simulated lives, 20,000 scenarios of money, a restore under load, and a scanner for weak places. One seed alone is repeated with the command it prints.
 test-long: export EZ_TEST_LONG := 1
 test-long:
 	tests/house/install-tools long
 	tests/previous/build
 	cargo build --locked --workspace --bins
-	cargo test --locked -p ez --test it -- --include-ignored --test-threads=1 --nocapture last_one handoff storm simulation money drill
+	cargo test --locked -p ez --test it -- --include-ignored --test-threads=1 --nocapture last_one handoff storm simulation money skipped drill scanner
 
 # What docs/PERFORMANCE.md tells of, measured here: `make bench ARGS="--runs 3 pricing dashboard"`.
 bench: tools

@@ -14,15 +14,23 @@ const RESERVE: Duration = Duration::from_secs(2);
 /// Of a time too short for the reserve this part is kept, so that even a last short try hears what the vendor says.
 const RESERVED_PART: u32 = 4;
 
+/// A worker may be late by this at most, as one whose machine stood still; a clock that says more is wrong.
+const LATE_LIMIT: Duration = Duration::from_mins(10);
+
 /// How long one try of a step may still take; at most `limit`.
 pub(crate) fn time_left(ctx: &ActivityContext, limit: Duration) -> Duration {
-    left(ctx.info().deadline, SystemTime::now(), limit)
+    let info = ctx.info();
+    left(info.started_time.zip(info.deadline), SystemTime::now(), limit)
 }
 
-fn left(deadline: Option<SystemTime>, now: SystemTime, limit: Duration) -> Duration {
-    let Some(deadline) = deadline else { return limit };
-    let whole = deadline.duration_since(now).unwrap_or_default();
-    whole.saturating_sub(RESERVE.min(whole / RESERVED_PART)).min(limit)
+/// Start and deadline are by Temporal's clock. Ours only says how much of the time between them is over; one that says that
+/// all of it was over long ago, or that it has not begun, is wrong and not asked.
+fn left(given: Option<(SystemTime, SystemTime)>, now: SystemTime, limit: Duration) -> Duration {
+    let Some((started, deadline)) = given else { return limit };
+    let whole = deadline.duration_since(started).unwrap_or_default();
+    let over = now.duration_since(started).ok().filter(|over| *over < whole + LATE_LIMIT).unwrap_or_default();
+    let rest = whole.saturating_sub(over);
+    rest.saturating_sub(RESERVE.min(rest / RESERVED_PART)).min(limit)
 }
 
 /// Runs one try of a step to its end, or to the end of its time. It gives signs of life meanwhile.
@@ -49,11 +57,21 @@ mod tests {
     #[test]
     fn a_step_ends_before_temporal_would_end_it_and_a_short_one_still_has_time() {
         let now = SystemTime::UNIX_EPOCH;
-        let within = |secs: f64| left(Some(now + Duration::from_secs_f64(secs)), now, Duration::from_mins(9));
+        let within = |secs: f64| left(Some((now, now + Duration::from_secs_f64(secs))), now, Duration::from_mins(9));
         assert_eq!(within(20.0), Duration::from_secs(18));
         assert_eq!(within(2.0), Duration::from_millis(1500));
         assert_eq!(within(0.0), Duration::ZERO);
         assert_eq!(within(3_600.0), Duration::from_mins(9));
         assert_eq!(left(None, now, Duration::from_mins(9)), Duration::from_mins(9));
+    }
+
+    #[test]
+    fn a_clock_that_is_wrong_by_days_takes_no_time_from_a_step() {
+        let started = SystemTime::UNIX_EPOCH + Duration::from_hours(48);
+        let at = |now| left(Some((started, started + Duration::from_secs(20))), now, Duration::from_mins(9));
+        assert_eq!(at(started + Duration::from_secs(8)), Duration::from_secs(10));
+        assert_eq!(at(started + Duration::from_mins(9)), Duration::ZERO, "a try that Temporal ended long ago goes on");
+        assert_eq!(at(started + Duration::from_hours(36)), Duration::from_secs(18));
+        assert_eq!(at(started - Duration::from_hours(36)), Duration::from_secs(18));
     }
 }

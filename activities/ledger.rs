@@ -42,7 +42,7 @@ pub struct LedgerDesk {
 
 #[activities]
 impl LedgerDesk {
-    /// Writes the order down and holds node, number and addresses for it.
+    /// Writes the order down and holds node, number and addresses for it, and the place in the entitlement that covers it.
     ///
     /// *Idempotence*: the same order again gives the same answer.
     #[activity(definition = defs::Reserve)]
@@ -109,7 +109,8 @@ impl LedgerDesk {
     /// *Idempotence*: a closed order stays as it is.
     #[activity(definition = defs::CloseOrder)]
     pub async fn close_order(self: Arc<Self>, _ctx: ActivityContext, closed: ClosedOrder) -> Result<(), ActivityError> {
-        Ok(self.store.close_order(closed.order, closed.status, &closed.reason).await.map_err(failed)?)
+        let ClosedOrder { order, status, reason, refunded } = closed;
+        Ok(self.store.close_order(order, status, &reason, refunded).await.map_err(failed)?)
     }
 
     /// Writes a letter down to be sent.
@@ -187,6 +188,7 @@ impl LedgerDesk {
             .map(|found| ServiceRef {
                 machine: MachineRef { order: found.order, service: found.service, node: found.node, vmid: found.vmid },
                 status: found.status,
+                covered: found.covered,
             })
             .collect())
     }
@@ -200,7 +202,7 @@ impl LedgerDesk {
         _ctx: ActivityContext,
         change: ServiceChange,
     ) -> Result<(), ActivityError> {
-        Ok(self.store.change_service(change.service, change.status).await.map_err(failed)?)
+        Ok(self.store.change_service(change.service, change.status, change.destroy_at).await.map_err(failed)?)
     }
 
     /// Holds the memory of another plan, gives it back, or notes that the plan is charged now.
@@ -212,7 +214,7 @@ impl LedgerDesk {
         _ctx: ActivityContext,
         change: PlanChange,
     ) -> Result<PlanChanged, ActivityError> {
-        let PlanChange { subscription, price, stage, before } = change;
+        let PlanChange { subscription, price, stage, counts, before } = change;
         let changed = match stage {
             PlanStage::Check => self.store.check_plan(&subscription, &price).await,
             PlanStage::Room => self.store.hold_room_for_plan(&subscription, &price).await,
@@ -223,7 +225,8 @@ impl LedgerDesk {
             PlanVerdict::Done => PlanChanged::Done,
             PlanVerdict::SameSize => PlanChanged::SameSize,
             PlanVerdict::NoRoom => PlanChanged::NoRoom,
-            PlanVerdict::Shrinks => PlanChanged::Shrinks,
+            PlanVerdict::TooMany if counts => PlanChanged::TooMany,
+            PlanVerdict::Shrinks | PlanVerdict::TooMany => PlanChanged::Shrinks,
             PlanVerdict::Unknown => PlanChanged::Unknown,
         })
     }
@@ -264,6 +267,7 @@ pub fn new_order(input: OrderInput) -> NewOrder {
         image: input.image,
         sealed_ssh_key: input.sealed_ssh_key,
         trial_days: input.trial_days,
+        covered_by: input.covered_by,
     }
 }
 
@@ -276,6 +280,7 @@ fn new_removal(removal: Removal) -> NewRemoval {
         payment_pending: removal.payment_pending,
         reminders: removal.reminders,
         notice_secs: removal.notice_secs,
+        service: removal.service,
     }
 }
 
@@ -310,6 +315,8 @@ fn subject(subject: AttentionSubject) -> (String, Option<OrderId>, Option<Subscr
         AttentionSubject::Order(order) => (order.workflow_id(), Some(order), None),
         AttentionSubject::Subscription(id) => (id.workflow_id(), None, Some(id)),
         AttentionSubject::Letter(occasion) => (format!("letter-{occasion}"), None, None),
+        AttentionSubject::Export(export) => (export.workflow_id(), None, None),
+        AttentionSubject::Erasure(erasure) => (erasure.workflow_id(), None, None),
     }
 }
 

@@ -11,6 +11,7 @@
 //! | [`name`] | PowerDNS | `name/powerdns` |
 //! | [`mail`] | the mail server | `mail/smtp` |
 //! | [`round`] | nothing: it reads at Stripe and asks for looks | `payment/stripe` |
+//! | [`privacy`] | Stripe's customer, and our own database | `payment/stripe` |
 //! | [`ledger`] | our own database | the crate `store` |
 //!
 //! Whatever goes wrong becomes a [`fault::Fault`], which says what a workflow may do about it.
@@ -24,4 +25,5 @@ pub mod machine;
 pub mod mail;
 pub mod name;
 pub mod payment;
+pub mod privacy;
 pub mod round;

@@ -18,8 +18,11 @@ use facts::{Gathered, Receiver};
 use smtp::{SmtpApi, SmtpError};
 use turns::Turns;
 
+mod access;
 mod facts;
 mod letter;
+mod members;
+mod privacy;
 #[warn(missing_docs)]
 pub mod smtp;
 mod turns;

@@ -1,6 +1,9 @@
 //! The payment activities: Stripe Checkout, subscriptions, invoices and refunds.
 #![expect(missing_docs, reason = "the constants that the macro makes of each activity cannot carry a docstring")]
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use contract::payment::{CarriedOut, CheckoutRef, CheckoutState, Errand, RefundInput, defs};
 use domain::{
@@ -95,7 +98,7 @@ impl PaymentDesk {
         ctx: ActivityContext,
         id: SubscriptionId,
     ) -> Result<SubscriptionView, ActivityError> {
-        let step = Box::pin(async { self.mirrored(self.stripe.read_subscription(&id).await?).await });
+        let step = Box::pin(self.mirrored(&id, self.stripe.read_subscription(&id)));
         Ok(heard(&ctx, "reading a subscription", step).await?)
     }
 
@@ -108,7 +111,7 @@ impl PaymentDesk {
         ctx: ActivityContext,
         id: SubscriptionId,
     ) -> Result<SubscriptionView, ActivityError> {
-        let step = Box::pin(async { self.mirrored(self.stripe.end_subscription(&id, attempt(&ctx)).await?).await });
+        let step = Box::pin(self.mirrored(&id, self.stripe.end_subscription(&id, attempt(&ctx))));
         Ok(heard(&ctx, "ending a subscription", step).await?)
     }
 
@@ -201,8 +204,17 @@ impl PaymentDesk {
         Ok(self.store.set_stripe_customer(brief.account, &made).await?)
     }
 
-    async fn mirrored(&self, report: SubscriptionReport) -> Result<SubscriptionView, Fault> {
-        self.store.put_invoices(&report.invoices, report.read_at).await?;
+    /// Asks for a report and mirrors its period and invoices. When it was read is told by the database's clock, which is the same for
+    /// every worker, whatever its own clock says.
+    async fn mirrored(
+        &self,
+        id: &SubscriptionId,
+        asked: impl Future<Output = Result<SubscriptionReport, Fault>> + Send,
+    ) -> Result<SubscriptionView, Fault> {
+        let (clock, told) = (self.store.clock().await?, Instant::now());
+        let report = asked.await?;
+        let read_at = clock + report.read_at.saturating_duration_since(told);
+        self.store.put_period(id, &report.view, &report.invoices, read_at).await?;
         Ok(report.view)
     }
 }

@@ -73,16 +73,17 @@ impl RoundDesk {
 }
 
 impl RoundDesk {
-    /// Walks from where the last round ended up to `lag` ago.
+    /// Walks from the newest event that the last round met up to `lag` ago. How far it came is told by Stripe's clock: one of
+    /// ours that is wrong for a while leaves nothing out.
     ///
     /// *Errors*: Stripe or the database does not answer; the next round begins where this one did.
     pub async fn walked(&self, lag: Duration) -> Result<RoundOutcome, Fault> {
         let now = OffsetDateTime::now_utc();
         let to = now - lag;
-        let from = self.mirror.store.walked_to().await?.unwrap_or(now) - OVERLAP;
+        let from = self.mirror.store.walked_to().await?.unwrap_or(now).min(to) - OVERLAP;
         let walked = self.mirror.walk(from.max(now - EVENTS_KEPT), to).await?;
         metrics::counter!(MISSED_METRIC).increment(walked.missed);
-        self.mirror.store.round_finished(Round::Events, Some(to)).await?;
+        self.mirror.store.round_finished(Round::Events, walked.newest).await?;
         Ok(RoundOutcome { seen: walked.seen, found: walked.missed })
     }
 
@@ -97,7 +98,7 @@ impl RoundDesk {
             let (_, again) = self.mirror.differences().await?;
             stay.extend(again.into_iter().filter(|difference| first.contains(difference)));
         }
-        for difference in &stay {
+        for difference in stay.iter().filter(|difference| difference.kind.is_of_stripe()) {
             let (kind, object) = (difference.kind.as_str(), &difference.object);
             tracing::warn!(kind, object, why = difference.why, "Stripe says otherwise; it is looked at");
             metrics::counter!(DIFFERENCES_METRIC, "kind" => kind).increment(1);

@@ -9,6 +9,17 @@ use zeroize::Zeroizing;
 
 use crate::settings::{SETTINGS, Setting};
 
+mod access;
+mod door;
+mod observe;
+mod privacy;
+mod production;
+
+pub(crate) use access::AccessConfig;
+pub(crate) use door::{DoorConfig, HstsConfig, TurnstileConfig};
+pub(crate) use observe::ObserveConfig;
+pub(crate) use privacy::PrivacyConfig;
+
 /// A secret: it has no `Debug`, and its memory is wiped when it is dropped.
 #[derive(Clone)]
 pub(crate) struct Secret(Zeroizing<String>);
@@ -114,18 +125,6 @@ pub(crate) struct RoundsConfig {
     pub(crate) comparison_secs: u32,
 }
 
-/// Where metrics, traces and errors go; nowhere when not given.
-pub(crate) struct ObserveConfig {
-    /// Where metrics are served.
-    pub(crate) metrics_listen: Option<SocketAddr>,
-    /// Where `ez work` serves the Temporal SDK's own metrics.
-    pub(crate) temporal_metrics_listen: Option<SocketAddr>,
-    /// Where traces are sent by OTLP over HTTP.
-    pub(crate) otlp_endpoint: Option<Url>,
-    /// Where errors are sent by Sentry's protocol.
-    pub(crate) sentry_dsn: Option<Secret>,
-}
-
 /// Everything the portal is told from outside.
 pub(crate) struct Config {
     /// Whether mistakes are harmless.
@@ -138,6 +137,8 @@ pub(crate) struct Config {
     pub(crate) observe: ObserveConfig,
     /// Seals SSH keys and one-time credentials, and signs links in letters.
     pub(crate) secret_key: Secret,
+    /// Keys that only open and recognise, while one is being replaced.
+    pub(crate) other_keys: Vec<Secret>,
     /// PostgreSQL.
     pub(crate) database_url: Secret,
     /// Connections to it for each process.
@@ -158,6 +159,12 @@ pub(crate) struct Config {
     pub(crate) rounds: RoundsConfig,
     /// How much may be taken away from customers within an hour before staff are asked.
     pub(crate) allowance: Allowance,
+    /// Who gets in, from where and for how long.
+    pub(crate) access: AccessConfig,
+    /// What is kept how long.
+    pub(crate) privacy: PrivacyConfig,
+    /// Names, patience, and what browsers are told.
+    pub(crate) door: DoorConfig,
 }
 
 /// Everything that is wrong with the environment, one line each.
@@ -195,31 +202,6 @@ impl Config {
             _ => Err(ConfigFaults(reader.faults)),
         }
     }
-
-    /// What would be unsafe with customers and money; empty in development.
-    fn unsafe_settings(&self) -> Vec<String> {
-        if self.environment == Environment::Development {
-            return vec![];
-        }
-        let rules = [
-            (self.site.scheme() != "https", "SITE_URL: production needs https"),
-            (!self.proxmox.verify_ssl, "PROXMOX_VERIFY_SSL: production needs a verified certificate"),
-            (self.proxmox.url.scheme() != "https", "PROXMOX_URL: production needs https"),
-            (
-                self.stripe.secret_key.reveal().starts_with("sk_test_"),
-                "STRIPE_SECRET_KEY: a test key cannot take money",
-            ),
-            (self.stripe.api.scheme() != "https", "EZ_STRIPE_API_URL: production needs https"),
-            (
-                self.stripe.webhook_secrets.iter().any(|s| s.reveal().len() < 20),
-                "STRIPE_WEBHOOK_SECRET: shorter than 20 characters",
-            ),
-            (self.policy.subscription.suspend_after_secs < 86_400, "EZ_POLICY_SUSPEND_AFTER_SECS: less than a day"),
-            (self.policy.subscription.retention_secs < 86_400, "EZ_POLICY_RETENTION_SECS: less than a day"),
-            (self.policy.subscription.reminders_secs.is_empty(), "EZ_POLICY_REMINDERS_SECS: nobody would be reminded"),
-        ];
-        rules.iter().filter(|(broken, _)| *broken).map(|(_, fault)| (*fault).to_owned()).collect()
-    }
 }
 
 struct Reader<'a> {
@@ -236,13 +218,16 @@ impl Reader<'_> {
         let database_pool_size = self.parsed("EZ_DATABASE_POOL_SIZE");
         let (temporal, stripe) = (self.temporal(), self.stripe());
         let (proxmox, dns, mail, policy) = (self.proxmox(), self.dns(), self.mail(), self.policy());
-        let (rounds, allowance) = (self.rounds(), self.allowance());
+        let (rounds, allowance, access, door) = (self.rounds(), self.allowance(), self.access(), self.door());
+        let other_keys = self.other_keys();
+        let privacy = self.privacy();
         Some(Config {
             environment: environment?,
             site: site?,
             web_listen: web_listen?,
             observe,
             secret_key: secret_key?,
+            other_keys,
             database_url: database_url?,
             database_pool_size: database_pool_size?,
             temporal: temporal?,
@@ -253,16 +238,10 @@ impl Reader<'_> {
             policy: policy?,
             rounds: rounds?,
             allowance: allowance?,
+            access: access?,
+            privacy: privacy?,
+            door: door?,
         })
-    }
-
-    fn observe(&mut self) -> ObserveConfig {
-        ObserveConfig {
-            metrics_listen: self.optional("EZ_METRICS_LISTEN"),
-            temporal_metrics_listen: self.optional("EZ_TEMPORAL_METRICS_LISTEN"),
-            otlp_endpoint: self.optional("OTEL_EXPORTER_OTLP_ENDPOINT"),
-            sentry_dsn: self.optional::<String>("SENTRY_DSN").map(|dsn| Secret(Zeroizing::new(dsn))),
-        }
     }
 
     fn temporal(&mut self) -> Option<TemporalConfig> {
@@ -367,11 +346,19 @@ impl Reader<'_> {
 
     fn secret_key(&mut self) -> Option<Secret> {
         let key = self.secret("EZ_SECRET_KEY")?;
-        if STANDARD.decode(key.reveal()).is_ok_and(|bytes| bytes.len() == 32) {
+        if is_key(key.reveal()) {
             return Some(key);
         }
         self.faults.push("EZ_SECRET_KEY: must be base64 of 32 random bytes (openssl rand -base64 32)".to_owned());
         None
+    }
+
+    fn other_keys(&mut self) -> Vec<Secret> {
+        let given = Zeroizing::new(self.optional::<String>("EZ_SECRET_KEYS_OTHER").unwrap_or_default());
+        if !list(&given).all(is_key) {
+            self.faults.push("EZ_SECRET_KEYS_OTHER: each must be base64 of 32 random bytes".to_owned());
+        }
+        list(&given).map(|key| Secret(Zeroizing::new(key.to_owned()))).collect()
     }
 
     /// The text of a setting, or its default. A missing one is a fault.
@@ -421,74 +408,13 @@ impl Reader<'_> {
     }
 }
 
+fn is_key(text: &str) -> bool {
+    STANDARD.decode(text).is_ok_and(|bytes| bytes.len() == 32)
+}
+
 fn list(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|part| !part.is_empty())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn complete() -> BTreeMap<String, String> {
-        [
-            ("SITE_URL", "http://127.0.0.1:8000"),
-            ("EZ_SECRET_KEY", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="),
-            ("DATABASE_URL", "postgres://localhost/ez"),
-            ("STRIPE_SECRET_KEY", "sk_test_1"),
-            ("STRIPE_WEBHOOK_SECRET", "whsec_a, whsec_b"),
-            ("PROXMOX_URL", "https://pve:8006"),
-            ("PROXMOX_TOKEN_ID", "ez@pve!portal"),
-            ("PROXMOX_TOKEN_SECRET", "s"),
-            ("EZ_DNS_URL", "http://127.0.0.1:8081"),
-            ("EZ_DNS_API_KEY", "k"),
-            ("EZ_DNS_ZONE", "vps.example.test."),
-            ("EZ_MAIL_FROM", "EZ <no-reply@example.test>"),
-            ("EZ_STAFF_EMAIL", "staff@example.test"),
-        ]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .into()
-    }
-
-    #[test]
-    fn defaults_fill_what_is_not_given() {
-        let config = Config::from_values(&complete()).map_err(|f| f.to_string()).expect("complete");
-        assert_eq!(config.stripe.webhook_secrets.len(), 2);
-        assert_eq!(config.temporal.task_queue, "ez");
-        assert_eq!(config.policy.order.payment_window_secs, 1_800);
-        assert!(config.proxmox.verify_ssl);
-    }
-
-    #[test]
-    fn every_fault_is_reported_together() {
-        let mut values = complete();
-        values.remove("DATABASE_URL");
-        values.insert("EZ_DNS_ZONE".into(), "no-dot".into());
-        values.insert("EZ_SECRET_KEY".into(), "short".into());
-        values.insert("EZ_WEB_LISTEN".into(), "nowhere".into());
-        values.insert("EZ_POLICY_REMINDERS_SECS".into(), "5,x".into());
-        let faults = Config::from_values(&values).err().expect("faults").0;
-        for name in ["DATABASE_URL", "EZ_DNS_ZONE", "EZ_SECRET_KEY", "EZ_WEB_LISTEN", "EZ_POLICY_REMINDERS_SECS"] {
-            assert_eq!(faults.iter().filter(|fault| fault.starts_with(name)).count(), 1, "{name} in {faults:?}");
-        }
-    }
-
-    #[test]
-    fn a_production_start_with_unsafe_settings_is_refused() {
-        let mut values = complete();
-        values.insert("EZ_ENVIRONMENT".into(), "production".into());
-        values.insert("PROXMOX_VERIFY_SSL".into(), "false".into());
-        let faults = Config::from_values(&values).err().expect("faults").0;
-        for name in ["SITE_URL", "PROXMOX_VERIFY_SSL", "STRIPE_SECRET_KEY", "STRIPE_WEBHOOK_SECRET"] {
-            assert!(faults.iter().any(|fault| fault.starts_with(name)), "{name} in {faults:?}");
-        }
-    }
-
-    #[test]
-    fn a_secret_may_stand_in_a_file() {
-        let mut values = complete();
-        values.remove("STRIPE_SECRET_KEY");
-        values.insert("STRIPE_SECRET_KEY_FILE".into(), "/nowhere/at/all".into());
-        let faults = Config::from_values(&values).err().expect("faults").0;
-        assert!(faults.iter().any(|fault| fault.starts_with("STRIPE_SECRET_KEY_FILE")), "{faults:?}");
-    }
-}
+mod tests;

@@ -10,9 +10,13 @@ use activities::machine::proxmox::Needs;
 use anyhow::bail;
 use store::Store;
 
-use crate::{config::Config, wiring};
+use crate::{
+    config::{Config, Environment},
+    keys, wiring,
+};
 
 mod clock;
+mod proxies;
 mod temporal;
 
 /// No check may take longer.
@@ -37,16 +41,36 @@ const DNS: Topic = (
     "start PowerDNS with its API on, compare EZ_DNS_URL and EZ_DNS_API_KEY, and create missing zones with `pdnsutil create-zone`",
 );
 const MAIL: Topic = ("mail", "start the mail server, compare EZ_SMTP_URL, and let this machine relay through it");
+const PROXIES: Topic = (
+    "proxies",
+    "name every proxy before `ez serve` in EZ_TRUSTED_PROXIES, and let the outermost one send X-Forwarded-For with the address \
+     it was asked from",
+);
+const KEYS: Topic = (
+    "keys",
+    "give the key that sealed them to EZ_SECRET_KEYS_OTHER, restart `ez serve` and `ez work`, then run `ez keys rotate`",
+);
+const STAFF: Topic = ("staff", "let each of them log in and add an app or a passkey under Account");
+const LEGAL: Topic = (
+    "legal",
+    "put your own privacy.md and terms.md into a folder that EZ_LEGAL_FOLDER names, in Markdown without HTML, and restart `ez serve`",
+);
 const CLOCK: Topic =
     ("clock", "let this machine keep its time by NTP (`timedatectl set-ntp true`), or the other one its own");
+
+const PRODUCTION: Topic = ("production", "change the setting it names; docs/configuration.md says what each is for");
 
 /// A connection, and what to do where it is not well.
 type Topic = (&'static str, &'static str);
 
-/// Checks everything and says so on standard output. The exit code is 1 on any fault.
-pub(crate) async fn run(config: &Config) -> ExitCode {
+/// Checks everything and says so on standard output; for `production` also whether the settings are fit for customers and money.
+/// The exit code is 1 on any fault.
+pub(crate) async fn run(config: &Config, production: bool) -> ExitCode {
     let mut report = Report { sound: true };
     well("settings", &"complete");
+    if production {
+        report.fitness(config);
+    }
     report.line(DATABASE, limited(database(config)).await);
     report.line(TEMPORAL, limited(temporal::check(config)).await);
     report.line(STRIPE, limited(stripe(config)).await);
@@ -57,6 +81,10 @@ pub(crate) async fn run(config: &Config) -> ExitCode {
     }
     report.line(DNS, limited(dns(config)).await);
     report.line(MAIL, limited(mail(config)).await);
+    report.line(PROXIES, limited(proxies::check(config)).await);
+    report.line(KEYS, limited(sealed(config)).await);
+    report.line(STAFF, limited(staff(config)).await);
+    report.line(LEGAL, legal(config).map_err(|fault| format!("{fault:#}")));
     report.line(CLOCK, limited(clock::check(config)).await);
     if report.sound { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -73,6 +101,16 @@ impl Report {
                 self.sound = false;
                 let _ = writeln!(io::stdout(), "FAULT {topic:<9} {words}\n                what to do: {advice}");
             }
+        }
+    }
+
+    fn fitness(&mut self, config: &Config) {
+        let faults = [config.unsafe_with_customers(), config.unsafe_to_stay_with()].concat();
+        if faults.is_empty() {
+            well(PRODUCTION.0, &"nothing is unsafe");
+        }
+        for fault in faults {
+            self.line(PRODUCTION, Err::<String, _>(fault));
         }
     }
 }
@@ -96,6 +134,25 @@ async fn database(config: &Config) -> anyhow::Result<String> {
     }
     let plans = store.plans().await?;
     Ok(format!("answers; {} plan(s) on sale", plans.len()))
+}
+
+async fn sealed(config: &Config) -> anyhow::Result<String> {
+    let standing = keys::standing(&wiring::store(config)?, &wiring::keys(config)?).await?;
+    if standing.lost > 0 {
+        bail!("{} of {} sealed value(s) open with none of our keys", standing.lost, standing.all);
+    }
+    let former = match standing.former {
+        0 => String::new(),
+        number => format!("; {number} with a former key: run `ez keys rotate`"),
+    };
+    Ok(format!("{} sealed value(s) open{former}", standing.all))
+}
+
+async fn staff(config: &Config) -> anyhow::Result<String> {
+    let (all, with_factor) = wiring::store(config)?.staff_factors().await?;
+    let asked = if config.access.factors.staff { "needed for staff pages" } else { "not asked for" };
+    let site = if config.site.domain().is_some() { "" } else { "; no passkeys, because SITE_URL is a number" };
+    Ok(format!("{with_factor} of {all} have a second factor, which is {asked}{site}"))
 }
 
 async fn stripe(config: &Config) -> anyhow::Result<String> {
@@ -127,6 +184,21 @@ async fn needs(store: &Store) -> anyhow::Result<Needs> {
 
 async fn dns(config: &Config) -> anyhow::Result<String> {
     Ok(wiring::powerdns(config)?.check().await?)
+}
+
+/// The texts that come along name nobody, so they are not enough for customers.
+fn legal(config: &Config) -> anyhow::Result<String> {
+    let legal = wiring::legal(config)?;
+    let named = [("privacy.md", &legal.privacy), ("terms.md", &legal.terms)];
+    let missing: Vec<&str> = named.iter().filter(|(_, page)| page.is_default).map(|(name, _)| *name).collect();
+    if !missing.is_empty() && config.environment == Environment::Production {
+        bail!("customers read a text that names nobody in place of {}", missing.join(" and "));
+    }
+    Ok(if missing.is_empty() {
+        "both pages are this installation's own".to_owned()
+    } else {
+        "the texts that come along".to_owned()
+    })
 }
 
 async fn mail(config: &Config) -> anyhow::Result<String> {

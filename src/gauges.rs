@@ -17,6 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::inbox::chain;
 
+/// The kinds of workflows whose steps may wait for staff, as their ids begin.
+const WORKFLOWS: [&str; 5] = ["order", "subscription", "letter", "export", "erasure"];
 /// How often everything is sampled.
 const EVERY: Duration = Duration::from_secs(15);
 /// How long Temporal may take to say how its queues are.
@@ -81,6 +83,9 @@ impl Watch {
         metrics::gauge!("ez_orders_oldest_undelivered_age_seconds").set(sampled.undelivered_oldest_secs);
         metrics::gauge!("ez_backup_last_finished_timestamp_seconds").set(sampled.backup_finished_at.unwrap_or(0.0));
         metrics::gauge!("ez_mirror_oldest_look_age_seconds").set(self.store.oldest_look_secs().await?);
+        let unlinked = self.store.audit_waiting().await?;
+        metrics::gauge!("ez_audit_unlinked").set(count(unlinked.count));
+        metrics::gauge!("ez_audit_oldest_unlinked_age_seconds").set(unlinked.oldest_secs);
         metrics::gauge!("ez_disputes_open").set(count(self.store.open_disputes().await?));
         for (round, at) in self.store.rounds_finished().await? {
             metrics::gauge!("ez_round_finished_timestamp_seconds", "round" => round).set(at);
@@ -110,10 +115,10 @@ impl Watch {
     /// Every step has a number, so that an alert sees it rise from nought and fall back to it.
     async fn steps(&self) -> Result<(), StoreError> {
         let waiting = self.store.waiting_steps().await?;
-        for (step, of_orders) in Step::ALL.iter().flat_map(|step| [(*step, true), (*step, false)]) {
-            let found = waiting.iter().find(|found| (found.step, found.of_orders) == (step, of_orders));
+        for (of, step) in WORKFLOWS.iter().flat_map(|of| Step::ALL.iter().map(move |step| (*of, *step))) {
+            let found = waiting.iter().find(|found| (found.workflow.as_str(), found.step) == (of, step));
             let (number, oldest) = found.map_or((0, 0.0), |found| (found.count, found.oldest_secs));
-            let (of, step) = (if of_orders { "order" } else { "subscription" }, step.as_str());
+            let step = step.as_str();
             metrics::gauge!("ez_steps_waiting", "workflow" => of, "step" => step).set(count(number));
             metrics::gauge!("ez_steps_oldest_waiting_age_seconds", "workflow" => of, "step" => step).set(oldest);
         }

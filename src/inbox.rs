@@ -4,7 +4,10 @@
 //! a signal is given once more, and a signal only ever says "look at Stripe". So several events about one workflow are one
 //! signal, too. Several workers may do this side by side: a row that one of them has in hand is hidden from the others for
 //! a few seconds.
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use contract::{
     WORKFLOW_TASK_LIMIT,
@@ -14,7 +17,7 @@ use contract::{
 };
 use domain::{
     billing::Phase,
-    ids::{OrderId, SubscriptionId},
+    ids::{InstructionId, OrderId, SubscriptionId},
     order::OrderStatus,
 };
 use futures::{StreamExt, stream};
@@ -29,8 +32,16 @@ use workflows::{letter::Letter, order::Order, subscription::Subscription};
 
 use crate::attributes::found_by;
 
+mod again;
+
 /// The longest a stored row waits for a look when no notification arrives.
 const POLL: Duration = Duration::from_secs(1);
+/// How long after a look the refused letters are looked at again.
+const REFUSED_AGAIN: Duration = Duration::from_secs(10);
+/// What a release before this one says of a letter whose kind it does not know, while both share the work.
+const UNKNOWN_THEN: &str = "the letter is about nothing we know";
+/// What is said of a letter that names nobody and nothing.
+const ABOUT_NOTHING: &str = "the letter names nobody and nothing that it is about";
 /// How many rows are taken at once.
 const BATCH_ROWS: i64 = 200;
 /// How many workflows are told at the same time.
@@ -57,6 +68,8 @@ const MONEY: [&str; 8] = [
 enum Aim {
     Order(OrderId),
     Subscription(SubscriptionId),
+    /// A subscription was told something, and nobody said what became of it.
+    Told(InstructionId),
     /// The order is paid and known to be: there is nothing to look at.
     Settled,
     /// Of money alone: the mirror looks at it.
@@ -72,7 +85,7 @@ impl Aim {
         match self {
             Self::Order(order) => Some(order.workflow_id()),
             Self::Subscription(id) => Some(id.workflow_id()),
-            Self::Settled | Self::Mirror | Self::Nobody | Self::Unknown(_) => None,
+            Self::Told(_) | Self::Settled | Self::Mirror | Self::Nobody | Self::Unknown(_) => None,
         }
     }
 }
@@ -107,10 +120,12 @@ pub(crate) struct Inbox {
 impl Inbox {
     /// Runs until `stop`. A database or a Temporal that is away is waited for.
     pub(crate) async fn run(self, stop: CancellationToken) {
+        let kinds: Vec<String> = LetterKind::ALL.iter().map(|kind| kind.as_str().to_owned()).collect();
+        let mut looked_at_refused = None;
         while !stop.is_cancelled() {
             let mut listener = self.store.payment_event_listener().await.ok();
             loop {
-                let worked = self.turn().await;
+                let worked = self.turn(&kinds, &mut looked_at_refused).await;
                 if let Err(fault) = &worked {
                     tracing::warn!(error = %chain(fault), "the inbox could not be read; trying again");
                 }
@@ -136,9 +151,27 @@ impl Inbox {
     }
 
     /// Takes what is due once. Gives how many rows were driven on.
-    async fn turn(&self) -> Result<usize, StoreError> {
-        let (events, letters) = tokio::try_join!(self.drive_events(), self.start_letters())?;
+    async fn turn(&self, kinds: &[String], looked_at_refused: &mut Option<Instant>) -> Result<usize, StoreError> {
+        let letters = async {
+            self.queue_again(kinds, looked_at_refused).await?;
+            self.start_letters(kinds).await
+        };
+        let (events, letters) = tokio::try_join!(self.drive_events(), letters)?;
         Ok(events + letters)
+    }
+
+    /// A release before this one that shares the work refuses what it does not know yet. This one knows it: at its start, and
+    /// every few seconds after that, such letters are queued again.
+    async fn queue_again(&self, kinds: &[String], looked: &mut Option<Instant>) -> Result<(), StoreError> {
+        if looked.is_some_and(|at| at.elapsed() < REFUSED_AGAIN) {
+            return Ok(());
+        }
+        let letters = self.store.queue_letters_again(UNKNOWN_THEN, kinds).await?;
+        *looked = Some(Instant::now());
+        if letters > 0 {
+            tracing::info!(letters, "letters that an older release did not know are queued again");
+        }
+        Ok(())
     }
 
     async fn drive_events(&self) -> Result<usize, StoreError> {
@@ -210,6 +243,7 @@ impl Inbox {
             Aim::Settled | Aim::Mirror => all(Driven::Handled),
             Aim::Nobody => all(Driven::Ignored),
             Aim::Unknown(why) => all(Driven::NobodyYet(why)),
+            Aim::Told(id) => all(self.tell_again(*id, first).await?),
             Aim::Order(order) => match self.tell_order(*order, &first.id).await {
                 Told::Heard => all(Driven::Handled),
                 Told::Away => all(Driven::TemporalAway),
@@ -269,8 +303,8 @@ impl Inbox {
         told(handle.signal(Subscription::stripe_changed, change, WorkflowSignalOptions::default()).await)
     }
 
-    async fn start_letters(&self) -> Result<usize, StoreError> {
-        let queued = self.store.queued_letters(BATCH_ROWS).await?;
+    async fn start_letters(&self, kinds: &[String]) -> Result<usize, StoreError> {
+        let queued = self.store.queued_letters(kinds, BATCH_ROWS).await?;
         if queued.is_empty() {
             return Ok(0);
         }
@@ -282,10 +316,12 @@ impl Inbox {
         Ok(started.len())
     }
 
-    /// Starts the workflow of a letter, and gives its occasion. One that runs already is success.
+    /// Starts the workflow of a letter, and gives its occasion. One that runs already is success. A worker of a release that
+    /// does not know the kind cannot read the workflow's input: the task is tried again until one that can has it.
     async fn begin(&self, queued: &QueuedLetter) -> Result<Option<String>, StoreError> {
-        let Some(letter) = letter_of(queued) else {
-            self.store.letter_refused(&queued.occasion, &queued.kind, "the letter is about nothing we know").await?;
+        let Ok(kind) = queued.kind.parse() else { return Ok(None) };
+        let Some(letter) = letter_of(queued, kind) else {
+            self.store.letter_refused(&queued.occasion, &queued.kind, ABOUT_NOTHING).await?;
             return Ok(None);
         };
         let workflow = letter.workflow_id();
@@ -326,6 +362,9 @@ impl Inbox {
 fn aim(event: &DueEvent) -> Aim {
     let settled = matches!(event.order_status, Some(OrderStatus::Provisioning | OrderStatus::Delivered));
     let of_session = event.object_kind == "checkout.session";
+    if let Some(told) = again::instruction_of(event) {
+        return Aim::Told(told);
+    }
     match (&event.subscription, event.order) {
         (Some(subscription), _) if !of_session && event.phase.is_some() => Aim::Subscription(subscription.clone()),
         (_, Some(_)) if settled && (of_session || event.subscription.is_none()) => Aim::Settled,
@@ -357,8 +396,7 @@ fn told(answer: Result<(), errors::WorkflowInteractionError>) -> Told {
     }
 }
 
-fn letter_of(queued: &QueuedLetter) -> Option<LetterInput> {
-    let kind: LetterKind = queued.kind.parse().ok()?;
+fn letter_of(queued: &QueuedLetter, kind: LetterKind) -> Option<LetterInput> {
     // Once it was begun, the row also holds the order of its subscription and the user it goes to.
     let subject = match (&queued.subscription, queued.order, queued.user) {
         (Some(subscription), _, _) => LetterSubject::Subscription(subscription.clone()),
@@ -380,4 +418,30 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
         cause = next.source();
     }
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::MONEY;
+
+    /// What Stripe's events about this kind begin with.
+    fn events_of(kind: &str) -> String {
+        match kind {
+            "dispute" => "charge.dispute.*".to_owned(),
+            // Stripe has no event of its own for it: the customer's balance has changed.
+            "customer_balance_transaction" => "customer.*".to_owned(),
+            kind => format!("{kind}.*"),
+        }
+    }
+
+    #[test]
+    fn the_readme_names_every_event_that_is_acted_on() {
+        let readme = include_str!("../README.md");
+        let told = readme.split("/webhooks/stripe/` for ").nth(1).and_then(|rest| rest.split("On Proxmox VE").next());
+        let told = told.expect("the list of events");
+        let of_workflows = ["checkout.session.*", "customer.subscription.*"].map(str::to_owned);
+        for events in MONEY.map(events_of).into_iter().chain(of_workflows) {
+            assert!(told.contains(&format!("`{events}`")), "{events} is not in the list: {told}");
+        }
+    }
 }

@@ -4,7 +4,6 @@
 //! Temporal.
 use std::{
     io::{self, Read, Write},
-    net::SocketAddr,
     path::PathBuf,
     process::ExitCode,
     sync::Arc,
@@ -18,15 +17,22 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 mod attributes;
+mod audit;
 mod backup;
 mod config;
 mod doctor;
 mod gauges;
 mod inbox;
+mod keys;
+mod legal;
 mod mirror;
+mod network;
+mod privacy;
+mod prune;
 mod reconcile;
 mod rounds;
 mod seed;
+mod serve;
 mod settings;
 mod telemetry;
 mod web;
@@ -54,7 +60,11 @@ enum Command {
         catalogue: PathBuf,
     },
     /// Check every setting and every connection; exit 1 on any fault.
-    Doctor,
+    Doctor {
+        /// Also name what would be unsafe with customers and money.
+        #[arg(long)]
+        production: bool,
+    },
     /// Take the portal's database and Temporal's into a new folder.
     Backup {
         /// The folder; it must not be there yet.
@@ -77,11 +87,19 @@ enum Command {
     /// Look after the mirror of Stripe.
     #[command(subcommand)]
     Mirror(MirrorCommand),
+    /// Look after the portal's keys.
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// Look after the trail of who did what.
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Manage users.
     #[command(subcommand)]
     User(UserCommand),
     /// Print docs/configuration.md.
     Configuration,
+    /// Print docs/PERMISSIONS.md: every route, and who may ask.
+    Permissions,
 }
 
 #[derive(Subcommand)]
@@ -96,6 +114,24 @@ enum MirrorCommand {
 }
 
 #[derive(Subcommand)]
+enum KeysCommand {
+    /// Seal everything anew with `EZ_SECRET_KEY` that another key had sealed. May be run any number of times, also while everything
+    /// runs.
+    Rotate,
+}
+
+#[derive(Subcommand)]
+enum AuditCommand {
+    /// Go through the whole chain and say from where to where it is right, or what the first place is that is not; exit 1
+    /// then. May be run while everything runs.
+    Verify {
+        /// A place in the chain that this command or the log told earlier: it has to be in it still.
+        #[arg(long)]
+        head: Option<String>,
+    },
+}
+
+#[derive(Subcommand)]
 enum UserCommand {
     /// Create a user, or change the password of one that exists. The password is read from standard input.
     Create {
@@ -105,9 +141,15 @@ enum UserCommand {
         /// Their name.
         #[arg(long, default_value = "Staff")]
         name: String,
-        /// Whether they see staff pages.
+        /// Whether they see staff pages, as an admin.
         #[arg(long, required = true)]
         staff: bool,
+    },
+    /// Take a user's app, passkeys and recovery codes away at once, and end their sessions. Staff pages do it with a waiting.
+    Factors {
+        /// Their address.
+        #[arg(long)]
+        email: String,
     },
     /// Give a user another password, and end their sessions. The password is read from standard input.
     Password {
@@ -135,6 +177,10 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         io::stdout().write_all(settings::page().as_bytes())?;
         return Ok(ExitCode::SUCCESS);
     }
+    if matches!(command, Command::Permissions) {
+        io::stdout().write_all(web::permit::printed(&web::every_route()).as_bytes())?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let config = match Config::from_env() {
         Ok(config) => config,
         Err(faults) => bail!("{faults}"),
@@ -146,14 +192,19 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Seed { catalogue } => {
             seed::run(&catalogue, &wiring::store(&config)?, &wiring::stripe(&config)?).await?;
         }
-        Command::Doctor => return Ok(Box::pin(doctor::run(&config)).await),
+        Command::Doctor { production } => return Ok(Box::pin(doctor::run(&config, production)).await),
         Command::Backup { folder } => Box::pin(backup::take(&config, &folder)).await?,
         Command::Restore { folder, overwrite } => Box::pin(backup::restore(&config, &folder, overwrite)).await?,
         Command::Reconcile { hours } => Box::pin(reconcile::run(&config, hours)).await?,
+        Command::Audit(AuditCommand::Verify { head }) => {
+            return Box::pin(audit::verify(&config, head.as_deref())).await;
+        }
         Command::Mirror(MirrorCommand::Rebuild { empty }) => Box::pin(mirror::rebuild(&config, empty)).await?,
+        Command::Keys(KeysCommand::Rotate) => Box::pin(keys::rotate(&config)).await?,
         Command::User(UserCommand::Create { email, name, staff: _ }) => create_staff(&config, email, name).await?,
+        Command::User(UserCommand::Factors { email }) => take_factors(&config, &email).await?,
         Command::User(UserCommand::Password { email }) => set_password(&config, &email).await?,
-        Command::Configuration => {}
+        Command::Configuration | Command::Permissions => {}
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -167,8 +218,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("listening on {}", config.web_listen))?;
     tracing::info!(address = %config.web_listen, site = %config.site, "serving");
-    let routes = web::routes(portal).into_make_service_with_connect_info::<SocketAddr>();
-    axum::serve(listener, routes).with_graceful_shutdown(stop.cancelled_owned()).await?;
+    Box::pin(serve::answer(listener, &web::routes(portal), serve::Patience::of(&config.door), &stop)).await;
     telemetry.end().await;
     Ok(())
 }
@@ -194,6 +244,15 @@ async fn work(config: &Config) -> anyhow::Result<()> {
         config.rounds.clone(),
         stop.clone(),
     ));
+    tokio::spawn(prune::keep(store.clone(), stop.clone()));
+    tokio::spawn(audit::keep(store.clone(), stop.clone()));
+    let wishes = privacy::Wishes {
+        store: store.clone(),
+        temporal: temporal.clone(),
+        task_queue: task_queue.clone(),
+        patience_secs: config.policy.order.step_patience_secs,
+        poll_secs: config.policy.subscription.poll_secs,
+    };
     let looks = mirror::Looks { mirror: wiring::mirror(config, store.clone())? };
     let inbox = inbox::Inbox { store, temporal: temporal.clone(), task_queue };
     let hands = wiring::hands(config)?;
@@ -203,8 +262,13 @@ async fn work(config: &Config) -> anyhow::Result<()> {
         stop.cancel();
         worked
     };
-    let ((), (), (), worked) =
-        tokio::join!(inbox.run(stop.clone()), looks.run(stop.clone()), Box::pin(watch.run(stop.clone())), work);
+    let ((), (), (), (), worked) = tokio::join!(
+        inbox.run(stop.clone()),
+        looks.run(stop.clone()),
+        Box::pin(wishes.run(stop.clone())),
+        Box::pin(watch.run(stop.clone())),
+        work
+    );
     telemetry.end().await;
     worked
 }
@@ -218,6 +282,11 @@ async fn create_staff(config: &Config, email: String, name: String) -> anyhow::R
 async fn set_password(config: &Config, email: &str) -> anyhow::Result<()> {
     let password_hash = hash_of_given_password().await?;
     ensure!(wiring::store(config)?.set_password(email, &password_hash).await?, "nobody has the address {email}");
+    Ok(())
+}
+
+async fn take_factors(config: &Config, email: &str) -> anyhow::Result<()> {
+    ensure!(wiring::store(config)?.take_factors(email).await?, "nobody has the address {email}");
     Ok(())
 }
 

@@ -4,7 +4,8 @@
 //! 1. Orders the table does not know are written down again: from their workflow's input in Temporal, or from what the
 //!    payment page at Stripe says about them, and with them the account of whoever paid. Their machines are taken over.
 //! 2. Every order that is not at its end begins again at its first step: each step finds what is there.
-//! 3. Every living subscription without a workflow gets one; its first act is a look at Stripe.
+//! 3. Every living subscription without a workflow gets one; its first acts are what it was told and had not done, and a look
+//!    at Stripe.
 //! 4. Every payment event of the gap is due again.
 //! 5. Letters that were begun and that nobody is known to have begin again, unless Temporal knows what became of them.
 //! 6. Stripe's list of events is gone through for what no webhook told, and everything that lives is compared with Stripe.
@@ -24,7 +25,7 @@ use activities::{
 };
 use anyhow::Context;
 use contract::{
-    order::{OrderInput, PaymentReported, wire},
+    order::{OrderInput, OrderOutcome, PaymentReported, wire},
     subscription::SubscriptionInput,
 };
 use domain::{
@@ -33,14 +34,15 @@ use domain::{
     order::OrderStatus,
 };
 use futures::TryStreamExt;
-use store::{LivingSubscription, NewOrder, Reserved, Store, StoreError, StoredOrder};
+use serde::de::DeserializeOwned;
+use store::{Actor, Entry, LivingSubscription, NewOrder, Reserved, Store, StoreError, StoredOrder};
 use temporalio_client::{
     Client, UntypedWorkflow, WorkflowFetchHistoryOptions, WorkflowIdConflictPolicy, WorkflowIdReusePolicy,
     WorkflowListOptions, WorkflowSignalOptions, WorkflowStartOptions, errors::WorkflowStartError,
 };
 use temporalio_common::protos::temporal::api::{common::v1::Payloads, history::v1::history_event::Attributes};
 use time::OffsetDateTime;
-use workflows::{order::Order, subscription::Subscription};
+use workflows::{covered::CoveredOrder, order::Order, subscription::Subscription};
 
 use crate::{attributes::found_by, config::Config, wiring};
 
@@ -57,6 +59,24 @@ struct Tally {
     events: u64,
     letters: u64,
     for_staff: usize,
+}
+
+impl Tally {
+    /// What the trail keeps of it: from here on its chain may be another one than before the restore.
+    fn entry(&self, hours: u64) -> Entry {
+        Entry {
+            actor: Actor::Hand,
+            action: "reconcile.run",
+            account: None,
+            subject: "database".to_owned(),
+            network: None,
+            before: None,
+            after: Some(serde_json::json!({
+                "hours": hours, "accounts": self.accounts, "written_down": self.written_down, "orders": self.orders,
+                "subscriptions": self.subscriptions, "events": self.events, "letters": self.letters,
+            })),
+        }
+    }
 }
 
 /// Reconciles everything that happened since `hours` ago.
@@ -80,6 +100,7 @@ pub(crate) async fn run(config: &Config, hours: u64) -> anyhow::Result<()> {
     tally.events = gap.store.redrive_payment_events(gap.since).await?;
     tally.letters = gap.store.requeue_letters().await?;
     let (missed, differ) = go_rounds(&gap).await?;
+    gap.store.note(&tally.entry(hours)).await?;
     let mut told = io::stdout();
     writeln!(told, "accounts written down again: {}", tally.accounts)?;
     writeln!(told, "orders written down again: {}", tally.written_down)?;
@@ -197,7 +218,8 @@ impl Gap<'_> {
     /// Orders whose workflow Temporal knows and that are in no table.
     async fn lost_in_temporal(&self) -> anyhow::Result<Vec<NewOrder>> {
         let since = self.since.format(&time::format_description::well_known::Rfc3339)?;
-        let query = format!("WorkflowType = '{}' AND StartTime >= '{since}'", wire::TYPE);
+        let types = format!("(WorkflowType = '{}' OR WorkflowType = '{}')", wire::TYPE, wire::COVERED);
+        let query = format!("{types} AND StartTime >= '{since}'");
         let found: Vec<_> = self.temporal.list_workflows(&query, WorkflowListOptions::default()).try_collect().await?;
         let mut lost: Vec<NewOrder> = vec![];
         for known in found {
@@ -214,16 +236,21 @@ impl Gap<'_> {
         Ok(lost)
     }
 
-    /// The input a workflow was started with, from its history.
+    /// The input a workflow was started with, from its history. Nothing for a covered order that was refused a place: who was
+    /// told so is not given one now.
     async fn input_of(&self, id: &str) -> anyhow::Result<Option<OrderInput>> {
         let handle = self.temporal.get_workflow_handle::<UntypedWorkflow>(id);
         let events = handle.fetch_history(WorkflowFetchHistoryOptions::default()).into_events().await?;
-        let input = events.into_iter().find_map(|event| match event.attributes {
-            Some(Attributes::WorkflowExecutionStartedEventAttributes(started)) => started.input,
-            _ => None,
-        });
-        let Some(Payloads { payloads }) = input else { return Ok(None) };
-        Ok(payloads.first().and_then(|payload| serde_json::from_slice(&payload.data).ok()))
+        let (mut input, mut outcome): (Option<OrderInput>, Option<OrderOutcome>) = (None, None);
+        for event in events {
+            match event.attributes {
+                Some(Attributes::WorkflowExecutionStartedEventAttributes(started)) => input = first(started.input),
+                Some(Attributes::WorkflowExecutionCompletedEventAttributes(ended)) => outcome = first(ended.result),
+                _ => {}
+            }
+        }
+        let over = outcome.is_some_and(|outcome| outcome.status != OrderStatus::Delivered);
+        Ok(input.filter(|input| input.covered_by.is_none() || !over))
     }
 
     /// Writes an order down and holds a place for it: its machine's, if it has one. Says whether that could be done.
@@ -258,14 +285,20 @@ impl Gap<'_> {
             image: stored.image,
             sealed_ssh_key: stored.sealed_ssh_key,
             trial_days: stored.trial_days,
+            covered_by: stored.covered_by,
             policy: self.config.policy.clone(),
         };
-        let attributes = found_by(wire::TYPE, stage, Some(input.account));
+        let (attributes, covered) = (found_by(wire::TYPE, stage, Some(input.account)), input.covered_by.is_some());
         let options = WorkflowStartOptions::new(self.config.temporal.task_queue.clone(), input.order.workflow_id())
             .search_attributes(attributes)
             .id_reuse_policy(WorkflowIdReusePolicy::AllowDuplicate)
             .id_conflict_policy(WorkflowIdConflictPolicy::TerminateExisting)
             .build();
+        if covered {
+            // Nothing is paid for it, so there is no payment to look at.
+            let begun = self.temporal.start_workflow(CoveredOrder::run, input, options).await;
+            return begun.map(drop).context("beginning a covered order again");
+        }
         let begun =
             self.temporal.start_workflow(Order::run, input, options).await.context("beginning an order again")?;
         let look = PaymentReported { event: "reconcile".to_owned() };
@@ -284,8 +317,10 @@ impl Gap<'_> {
             retained_at: stopped(Phase::Retained),
             price: living.fitted_price,
             fitted: living.fitted,
+            leaving: self.store.set_aside(&living.subscription).await?,
             ..Standing::default()
         };
+        let told = self.store.to_carry_on(&living.subscription).await?;
         let attributes = found_by("subscription", living.phase.as_str(), Some(living.account));
         let id = living.subscription.workflow_id();
         let options = WorkflowStartOptions::new(self.config.temporal.task_queue.clone(), id)
@@ -298,7 +333,7 @@ impl Gap<'_> {
             policy: self.config.policy.subscription.clone(),
             standing,
             attention_raised: 0,
-            told: vec![],
+            told,
         };
         match self.temporal.start_workflow(Subscription::run, input, options).await {
             Ok(_) => Ok(true),
@@ -306,6 +341,11 @@ impl Gap<'_> {
             Err(fault) => Err(fault).context("starting a subscription's workflow"),
         }
     }
+}
+
+/// What stands in the first payload.
+fn first<T: DeserializeOwned>(said: Option<Payloads>) -> Option<T> {
+    said?.payloads.first().and_then(|payload| serde_json::from_slice(&payload.data).ok())
 }
 
 /// The order of a payment page that says enough. Its SSH key is nowhere but with us: it gets a password.
@@ -322,5 +362,6 @@ fn new_order(page: &PaidPage) -> Option<NewOrder> {
         image: said.get("image")?.clone(),
         sealed_ssh_key: None,
         trial_days: said.get("trial_days").and_then(|days| days.parse().ok()).unwrap_or(0),
+        covered_by: None,
     })
 }

@@ -40,9 +40,20 @@ struct PlanEntry {
     #[serde(default = "one")]
     service_limit: u32,
     #[serde(default)]
+    further: Option<SizeEntry>,
+    #[serde(default)]
     trial_days: u32,
     features: Vec<String>,
     prices: Vec<PriceEntry>,
+}
+
+/// The machine of each service after the first.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SizeEntry {
+    cores: u32,
+    memory_mib: u32,
+    disk_gib: u32,
 }
 
 #[derive(Deserialize)]
@@ -122,6 +133,11 @@ async fn put_plan(store: &Store, stripe: &StripeApi, position: u32, plan: &PlanE
             kind: ServiceKind::Vps,
             size,
             service_limit: plan.service_limit,
+            further: plan.further.as_ref().map(|size| MachineSize {
+                cores: size.cores,
+                memory_mib: size.memory_mib,
+                disk_gib: size.disk_gib,
+            }),
             trial_days: plan.trial_days,
             position,
             features: plan.features.clone(),

@@ -60,6 +60,14 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "EZ_SECRET_KEY",
         "base64 of 32 random bytes; seals SSH keys and one-time passwords, and signs links in letters",
     ),
+    Setting {
+        name: "EZ_SECRET_KEYS_OTHER",
+        default: None,
+        secret: true,
+        optional: true,
+        help: "further keys, separated by commas, that open and recognise what was made with them but make nothing new: the next \
+               one before it becomes EZ_SECRET_KEY, the former one until `ez keys rotate` is through",
+    },
     secret("DATABASE_URL", "PostgreSQL, such as postgres://ez@localhost/ez"),
     plain("EZ_DATABASE_POOL_SIZE", "10", "connections to PostgreSQL for each process"),
     plain("TEMPORAL_ADDRESS", "http://127.0.0.1:7233", "Temporal's gRPC address"),
@@ -108,6 +116,90 @@ pub(crate) const SETTINGS: &[Setting] = &[
     },
     needed("EZ_MAIL_FROM", "sender of letters, such as Example Hosting <no-reply@example.com>"),
     needed("EZ_STAFF_EMAIL", "where staff are written to about steps that wait for them"),
+    optional(
+        "EZ_LEGAL_FOLDER",
+        "folder with privacy.md and terms.md, which take the place of the texts that come along; read at the start",
+    ),
+    optional(
+        "EZ_TRUSTED_PROXIES",
+        "addresses or networks of the proxies before `ez serve`, separated by commas, whose X-Forwarded-For is believed; \
+         production needs it",
+    ),
+    optional(
+        "EZ_STAFF_NETWORKS",
+        "addresses or networks from which the staff pages are there, separated by commas; from everywhere when not given",
+    ),
+    plain("EZ_LIMIT_NETWORK", "30", "how often one network may send one form within an hour before it has to wait"),
+    plain(
+        "EZ_LIMIT_ADDRESS",
+        "5",
+        "how often something may be tried for one address before it has to wait, each time longer",
+    ),
+    plain(
+        "EZ_LIMIT_LOCK",
+        "12",
+        "with how many tries in a row the log-in of an address is locked, and a letter opens it",
+    ),
+    plain("EZ_LIMIT_LOCK_SECS", "3600", "how long such a lock lasts without the letter"),
+    plain(
+        "EZ_SESSION_LONGEST_SECS",
+        "1209600",
+        "how long somebody who wants to be remembered stays logged in, counted from the log-in",
+    ),
+    plain("EZ_SESSION_BRIEF_SECS", "43200", "the same for everybody else; closing the browser ends it earlier"),
+    plain("EZ_SESSION_IDLE_SECS", "259200", "how long somebody stays logged in without doing anything"),
+    plain("EZ_SESSION_STAFF_IDLE_SECS", "3600", "the same for staff"),
+    plain(
+        "EZ_STAFF_SECOND_FACTOR",
+        "true",
+        "whether staff pages are shown only to whoever logged in with a second factor",
+    ),
+    plain(
+        "EZ_STEP_UP_SECS",
+        "600",
+        "for how long it counts to have said who one is, before what cannot be taken back is asked for",
+    ),
+    plain(
+        "EZ_FACTOR_RESET_SECS",
+        "86400",
+        "how long the owner may object before a second factor that staff were told is lost is taken away",
+    ),
+    optional(
+        "EZ_WEB_HOSTS",
+        "further names `ez serve` answers to besides that of SITE_URL, separated by commas; one without a port stands for every port",
+    ),
+    plain(
+        "EZ_WEB_PATIENCE_SECS",
+        "30",
+        "how long a client may take for the head of a request, as long again for its body, and to take what is sent; longer than \
+         the proxy keeps unused connections open",
+    ),
+    plain("EZ_WEB_CONNECTIONS", "4096", "how many connections `ez serve` keeps at once; further ones wait"),
+    plain(
+        "EZ_CSP_REPORT_ONLY",
+        "false",
+        "whether what the content policy forbids is only reported, to try a change of it",
+    ),
+    plain(
+        "EZ_HSTS_SECS",
+        "31536000",
+        "for how long browsers are told to come back by HTTPS alone; begin with 300 and go up to a year",
+    ),
+    plain("EZ_HSTS_SUBDOMAINS", "true", "whether that holds for every name beneath the site's, too"),
+    plain(
+        "EZ_HSTS_PRELOAD",
+        "false",
+        "whether browsers may carry the name in their list of such names; not soon undone",
+    ),
+    optional("EZ_TURNSTILE_SITE_KEY", "Cloudflare Turnstile on the sign-up page: its public key; off when not given"),
+    Setting { name: "EZ_TURNSTILE_SECRET", default: None, secret: true, optional: true, help: "its secret key" },
+    plain("EZ_TURNSTILE_URL", "https://challenges.cloudflare.com", "where its script and its check are"),
+    plain(
+        "EZ_REFUSED_DOMAINS",
+        "disposable",
+        "whose e-mail addresses are not taken, separated by commas: `disposable` for a list of providers of addresses for once, \
+         domains, absolute paths of files with a domain on each line, or `off`",
+    ),
     plain("EZ_POLICY_PAYMENT_WINDOW_SECS", "1800", "how long an order waits for its payment"),
     plain("EZ_POLICY_CHECKOUT_POLL_SECS", "30", "how often a waiting order asks Stripe by itself"),
     plain("EZ_POLICY_STEP_PATIENCE_SECS", "900", "how long a step is tried before it waits for staff"),
@@ -143,6 +235,17 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "EZ_POLICY_SUBSCRIPTION_POLL_SECS",
         "86400",
         "how often a subscription is read at Stripe although nothing was heard",
+    ),
+    plain("EZ_POLICY_EXPORT_SECS", "604800", "how long a copy of their data can be fetched by whoever asked for it"),
+    plain(
+        "EZ_POLICY_ERASURE_SECS",
+        "1209600",
+        "for how long somebody who wants everything about them erased can take it back; the account is closed meanwhile",
+    ),
+    plain(
+        "EZ_POLICY_BOOKS_YEARS",
+        "10",
+        "how many years after the end of a year its invoices and payments are kept, whoever is erased; what your law says",
     ),
     plain(
         "EZ_POLICY_BREAKER_NUMBER",

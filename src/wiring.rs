@@ -1,5 +1,5 @@
 //! The only file that knows every room: makes each from the configuration.
-use std::{fs, sync::Arc, time::Duration};
+use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use activities::{
     ledger::LedgerDesk,
@@ -11,17 +11,19 @@ use activities::{
         mirror::Mirror,
         stripe::{StripeApi, checkout::SaleTerms},
     },
+    privacy::PrivacyDesk,
     round::RoundDesk,
 };
 use anyhow::Context;
 use store::{KeyRing, Store};
-use temporalio_client::{Client, ConnectionOptions};
+use temporalio_client::{Client, ConnectionOptions, GrpcCompression};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    config::{Config, TemporalConfig},
+    config::{Config, Secret, TemporalConfig},
+    legal::Legal,
     telemetry,
-    web::{Portal, WebSettings},
+    web::{Portal, WebSettings, turnstile::Turnstile},
 };
 
 /// How often a connection to Temporal is tried again.
@@ -39,6 +41,8 @@ pub(crate) struct Hands {
     pub(crate) name: NameDesk,
     /// Letters.
     pub(crate) mail: MailDesk,
+    /// What people ask about their own data.
+    pub(crate) privacy: PrivacyDesk,
     /// Stripe's list of events, and comparisons.
     pub(crate) round: RoundDesk,
 }
@@ -50,7 +54,8 @@ pub(crate) fn store(config: &Config) -> anyhow::Result<Store> {
 
 /// The keys that seal columns and sign links.
 pub(crate) fn keys(config: &Config) -> anyhow::Result<KeyRing> {
-    KeyRing::from_base64(config.secret_key.reveal()).context("reading EZ_SECRET_KEY")
+    let others = config.other_keys.iter().map(Secret::reveal);
+    KeyRing::of(config.secret_key.reveal(), others).context("reading EZ_SECRET_KEY and EZ_SECRET_KEYS_OTHER")
 }
 
 /// Stripe.
@@ -98,9 +103,21 @@ pub(crate) fn hands(config: &Config) -> anyhow::Result<Hands> {
         },
         machine: MachineDesk::new(store.clone(), proxmox(config)?, keys.clone()),
         name: NameDesk::new(store.clone(), powerdns(config)?),
+        privacy: PrivacyDesk {
+            store: store.clone(),
+            stripe: stripe(config)?,
+            keys: keys.clone(),
+            export_secs: config.privacy.export_secs,
+            books_years: config.privacy.books_years,
+        },
         mail: MailDesk::new(store.clone(), smtp(config)?, keys, config.site.as_str(), &config.mail.staff),
         round: RoundDesk { mirror: mirror(config, store)? },
     })
+}
+
+/// The legal pages.
+pub(crate) fn legal(config: &Config) -> anyhow::Result<Legal> {
+    Legal::load(config.privacy.legal_folder.as_deref().map(Path::new)).context("reading the legal pages")
 }
 
 /// The portal behind `ez serve`.
@@ -115,17 +132,31 @@ pub(crate) fn portal(config: &Config) -> anyhow::Result<Portal> {
         temporal_ui_url: config.temporal.ui.to_string().trim_end_matches('/').to_owned(),
         task_queue: config.temporal.task_queue.clone(),
         checkout_origins: config.stripe.page_origins.clone(),
+        access: config.access.clone(),
+        privacy: config.privacy.clone(),
+        legal: Arc::new(legal(config)?),
+        door: config.door.clone(),
+        turnstile: config
+            .door
+            .turnstile
+            .as_ref()
+            .map(Turnstile::new)
+            .transpose()
+            .context("reading EZ_TURNSTILE_URL")?,
     };
     let store = Store::connect_for_pages(config.database_url.reveal(), config.database_pool_size)?;
     Ok(Portal::new(store, stripe(config)?, keys(config)?, settings))
 }
 
-/// A connection to Temporal.
+/// A connection to Temporal. Temporal stands beside the portal, where packing small messages costs more than sending them.
 ///
 /// *Errors*: Temporal does not answer; the caller may try again.
 pub(crate) async fn temporal(config: &TemporalConfig) -> anyhow::Result<Client> {
     let identity = format!("ez@{}", std::process::id());
-    let connection = ConnectionOptions::new(config.address.clone()).identity(identity).build();
+    let connection = ConnectionOptions::new(config.address.clone())
+        .identity(identity)
+        .grpc_compression(GrpcCompression::None)
+        .build();
     let client = Client::connect(connection, telemetry::client_options(&config.namespace))
         .await
         .with_context(|| format!("connecting to Temporal at {}", config.address))?;

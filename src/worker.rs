@@ -14,7 +14,10 @@ use temporalio_sdk::{
     },
 };
 use tokio_util::sync::CancellationToken;
-use workflows::{letter::Letter, order::Order, round::Round, subscription::Subscription};
+use workflows::{
+    covered::CoveredOrder, erasure::Erasure, export::Export, letter::Letter, order::Order, round::Round,
+    subscription::Subscription,
+};
 
 use crate::{telemetry::activity::Spans, wiring::Hands};
 
@@ -49,14 +52,18 @@ pub(crate) async fn run(
     let runtime = runtime(metrics)?;
     let options = WorkerOptions::new(task_queue)
         .register_workflow::<Order>()?
+        .register_workflow::<CoveredOrder>()?
         .register_workflow::<Subscription>()?
         .register_workflow::<Letter>()?
         .register_workflow::<Round>()?
+        .register_workflow::<Export>()?
+        .register_workflow::<Erasure>()?
         .register_activities(hands.ledger)
         .register_activities(hands.payment)
         .register_activities(hands.machine)
         .register_activities(hands.name)
         .register_activities(hands.mail)
+        .register_activities(hands.privacy)
         .register_activities(hands.round)
         .activity_inbound_interceptor(Spans)
         .graceful_shutdown_period(GRACE)

@@ -13,7 +13,7 @@ use contract::{
     ledger::{AttentionRaised, AttentionSettled, AttentionSubject, Ledger},
     letter::{LetterInput, LetterKind, LetterSubject},
 };
-use domain::order::{Step, StepState};
+use domain::order::{LATE, Step, StepState};
 use temporalio_workflow::{
     ActivityExecutionError, ActivityOptions, WaitConditionOptions, WorkflowCancellationToken, WorkflowContext,
     WorkflowTermination,
@@ -37,6 +37,17 @@ pub enum Halt {
     Cancelled,
     /// What was promised was not delivered in time.
     Late,
+}
+
+impl Halt {
+    /// Why, for the order's row.
+    pub(crate) fn reason(self) -> String {
+        match self {
+            Self::Abandoned { reason } => reason,
+            Self::Cancelled => "cancelled by an operator".to_owned(),
+            Self::Late => LATE.to_owned(),
+        }
+    }
 }
 
 impl From<Halt> for WorkflowTermination {
@@ -161,7 +172,7 @@ fn missing_result(step: Step, result: &str) -> Option<&'static str> {
         Step::Clone if result.parse::<u32>().is_err() => Some("Write the number of the machine you cloned by hand."),
         Step::Checkout if !result.starts_with("cs_") => Some("Write the id of the Checkout Session (cs_…)."),
         Step::Payment if !result.starts_with("sub_") => Some("Write the id of the subscription that paid (sub_…)."),
-        Step::Reserve | Step::ReadSubscription | Step::Record | Step::EndSubscription => {
+        Step::Reserve | Step::ReadSubscription | Step::Record | Step::EndSubscription | Step::GatherData => {
             Some("This step cannot be done by hand; retry it.")
         }
         _ => None,
@@ -350,12 +361,13 @@ pub(crate) async fn settle_cancelled<W: Attended>(ctx: &WorkflowContext<W>, reas
     let _ = write(ctx, &Ledger::settle_attention, AttentionSettled { subject, occurrence, decision }).await;
 }
 
-/// About a letter that does not leave no letter is written.
+/// The letter that tells staff, where there is one.
 fn staff_letter(subject: &AttentionSubject, occurrence: u32) -> Option<LetterInput> {
     let (subject, whose) = match subject {
         AttentionSubject::Order(order) => (LetterSubject::Order(*order), order.workflow_id()),
         AttentionSubject::Subscription(id) => (LetterSubject::Subscription(id.clone()), id.workflow_id()),
-        AttentionSubject::Letter(_) => return None,
+        // No letter is written about a letter that does not leave. What is asked about data stands on the staff pages.
+        AttentionSubject::Letter(_) | AttentionSubject::Export(_) | AttentionSubject::Erasure(_) => return None,
     };
     Some(LetterInput {
         kind: LetterKind::StaffAttention,

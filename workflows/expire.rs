@@ -1,11 +1,11 @@
 //! The end of a subscription: stopped and kept, warned, destroyed.
-use contract::{letter::LetterKind, machine::Machine, name::Name, payment::Payment};
+use contract::{ledger::ServiceRef, letter::LetterKind, machine::Machine, name::Name, payment::Payment};
 use domain::{UnixSecs, billing::SubscriptionView, ids::SubscriptionId, order::Step, service::ServiceStatus};
 use temporalio_workflow::WorkflowContext;
 
 use crate::{
     attention::{Halt, Outcome, attempt},
-    patience,
+    patience, remove,
     subscription::{Subscription, services},
     suspend::{building, change, stop, write},
 };
@@ -64,11 +64,22 @@ pub(crate) async fn expire(ctx: &WorkflowContext<Subscription>, id: &Subscriptio
         if service.status == ServiceStatus::Provisioning {
             return building(ctx).await;
         }
-        let machine = service.machine.clone();
-        attempt(ctx, Step::Unname, Name::withdraw, machine.order, patience::call).await?;
-        attempt(ctx, Step::Destroy, Machine::destroy, machine, patience::task).await?;
-        change(ctx, &service, ServiceStatus::Expired).await?;
-        write(ctx, LetterKind::ServiceExpired, id, &service, "end").await?;
+        destroy(ctx, id, &service, "end").await?;
     }
+    remove::went_along(ctx).await?;
     Ok(true)
+}
+
+/// Withdraws the name of one machine, destroys it, gives back what it held, and says so.
+pub(crate) async fn destroy(
+    ctx: &WorkflowContext<Subscription>,
+    id: &SubscriptionId,
+    service: &ServiceRef,
+    fact: &str,
+) -> Result<(), Halt> {
+    let machine = service.machine.clone();
+    attempt(ctx, Step::Unname, Name::withdraw, machine.order, patience::call).await?;
+    attempt(ctx, Step::Destroy, Machine::destroy, machine, patience::task).await?;
+    change(ctx, service, ServiceStatus::Expired).await?;
+    write(ctx, LetterKind::ServiceExpired, id, service, fact).await
 }

@@ -18,7 +18,7 @@ use temporalio_workflow::WorkflowContext;
 
 use crate::{
     attention::{Halt, Outcome, attempt_at_once, record},
-    plan,
+    plan, remove,
     subscription::Subscription,
     suspend,
     wait::now,
@@ -88,6 +88,8 @@ async fn perform(
         Ask::ChangePlan { ref price, .. } => plan::change(ctx, instruction, price).await,
         Ask::ChangePlanAtEnd { ref price } => plan::change_at_end(ctx, instruction, price).await.map(Some),
         Ask::KeepPlan => plan::keep(ctx, instruction).await.map(Some),
+        Ask::RemoveServer { service } => remove::ask(ctx, instruction, service).await,
+        Ask::KeepServer { service } => remove::keep(ctx, instruction, service).await.map(Some),
         _ => at_stripe(ctx, instruction).await.map(Some),
     }
 }

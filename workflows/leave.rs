@@ -16,10 +16,8 @@ use crate::{
     wait::now,
 };
 
-/// The longest that what is held back waits before it is asked for again; the first times it is asked sooner.
-const ASK_AGAIN_LIMIT_SECS: i64 = 900;
-/// After so many times in a row it is asked at the longest distance.
-const DOUBLINGS_MAX: u32 = 10;
+/// How long what is held back waits before it is asked for again: at first, and at most.
+const ASK_AGAIN_SECS: (i64, i64) = (1, 300);
 
 /// Gives when to look again if an act has to wait; nothing when it may be done now.
 pub(crate) async fn held_until(
@@ -34,16 +32,15 @@ pub(crate) async fn held_until(
     }
     match record(ctx, Ledger::ask_leave, removal).await? {
         Leave::Given => {
-            ctx.state_mut(|s| s.held(false));
+            ctx.state_mut(|s| s.held().over());
             Ok(None)
         }
         Leave::Held { why, until } => {
-            let before = ctx.state_mut(|s| s.held(true));
+            let now = now(ctx);
+            let (first, most) = ASK_AGAIN_SECS;
+            let secs = ctx.state_mut(|s| s.held().next_secs(now, first, most.min(policy.poll_secs).max(first)));
             ctx.set_current_details(format!("**Held back**: {why}"));
-            let apart_secs =
-                (1_i64 << before.min(DOUBLINGS_MAX)).min(ASK_AGAIN_LIMIT_SECS).min(policy.poll_secs).max(1);
-            let at = until.unwrap_or_default().max(now(ctx) + apart_secs);
-            Ok(Some(at.min(now(ctx) + policy.poll_secs.max(1))))
+            Ok(Some(until.unwrap_or_default().max(now + secs).min(now + policy.poll_secs.max(1))))
         }
     }
 }
@@ -65,6 +62,16 @@ fn removal(
             && view.open_invoice.as_ref().is_some_and(|open| open.payment_pending),
         reminders: 0,
         notice_secs,
+        service: None,
+    };
+    // Staff may keep it, and its customer take it away once more: that is another occasion.
+    let of_one = |kind, service, notice_secs| {
+        standing.leaving(service).map(|leaving| Removal {
+            occasion: format!("{kind}/{subscription}/{}", leaving.instruction.id),
+            payment_pending: false,
+            service: Some(service),
+            ..of_the_end(kind, notice_secs)
+        })
     };
     match act {
         Act::Suspend { invoice } => {
@@ -79,6 +86,8 @@ fn removal(
             })
         }
         Act::Retain => Some(of_the_end(RemovalKind::Retain, 0)),
+        Act::SetServerAside { service } => of_one(RemovalKind::Retain, *service, 0),
+        Act::DestroyServer { service } => of_one(RemovalKind::Expire, *service, policy.retention_warning_secs),
         Act::EndSubscription | Act::Expire if standing.phase == Phase::Retained => {
             Some(of_the_end(RemovalKind::Expire, policy.retention_warning_secs))
         }

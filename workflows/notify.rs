@@ -2,7 +2,12 @@
 //!
 //! Those to customers are written down with the fact they tell of, and the inbox starts their workflow; the one to staff is
 //! started from here, because the database may be what they are needed for.
-use contract::{WORKFLOW_TASK_LIMIT, ledger::Ledger, letter::LetterInput};
+use contract::{
+    WORKFLOW_TASK_LIMIT,
+    ledger::Ledger,
+    letter::{LetterInput, LetterKind, LetterSubject},
+};
+use domain::ids::OrderId;
 use temporalio_workflow::{
     ChildWorkflowOptions, ParentClosePolicy, WorkflowCancellationToken, WorkflowContext, WorkflowIdReusePolicy,
 };
@@ -16,6 +21,18 @@ use crate::{
 /// Writes a letter down to be sent. The same occasion twice is one letter.
 pub(crate) async fn queue<W: Attended>(ctx: &WorkflowContext<W>, letter: LetterInput) -> Result<(), Halt> {
     record(ctx, Ledger::queue_letter, letter).await
+}
+
+/// Writes a letter down that says that an order could not be delivered.
+pub(crate) async fn abandoned<W: Attended>(ctx: &WorkflowContext<W>, order: OrderId) -> Result<(), Halt> {
+    let letter = LetterInput {
+        kind: LetterKind::OrderAbandoned,
+        subject: LetterSubject::Order(order),
+        service: None,
+        occasion: format!("order_abandoned/{order}"),
+        patience_secs: None,
+    };
+    queue(ctx, letter).await
 }
 
 /// Sees to it that a letter is written. The workflow's id is the occasion, so the same occasion twice is one letter; one

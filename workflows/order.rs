@@ -13,7 +13,6 @@ use contract::{
     WORKFLOW_TASK_LIMIT,
     attention::{Decision, Waiting},
     ledger::{AttentionSubject, ClosedOrder, Ledger, PaidOrder, Reserved},
-    letter::{LetterInput, LetterKind, LetterSubject},
     order::{CheckoutReply, OrderInput, OrderOutcome, PaymentReported},
     payment::{CheckoutRef, CheckoutState, Payment, RefundInput},
     subscription::SubscriptionInput,
@@ -21,7 +20,7 @@ use contract::{
 use domain::{
     billing::Standing,
     ids::SubscriptionId,
-    order::{LATE, OrderStatus, Step, StepState},
+    order::{OrderStatus, Step, StepState},
 };
 use temporalio_workflow::{
     ChildWorkflowOptions, ParentClosePolicy, SyncWorkflowContext, WorkflowCancellationToken, WorkflowContext,
@@ -29,8 +28,9 @@ use temporalio_workflow::{
 };
 
 use crate::{
-    attention::{Attended, Desk, Halt, Outcome, attempt, attempt_at_once, note, record, settle_cancelled, show},
-    notify, patience, promise,
+    attention::{Attended, Desk, Halt, Outcome, attempt, attempt_at_once, note, record, show},
+    notify, patience,
+    promise::{self, Delivery, Promised},
     provision::provision,
     search,
     subscription::Subscription,
@@ -51,38 +51,7 @@ pub struct Order {
     status: OrderStatus,
     reply: Option<CheckoutReply>,
     reports: u64,
-    /// Whether building has come to an end, whichever.
-    built: bool,
-    /// Whether the time until delivery that was promised was over before.
-    late: bool,
-}
-
-impl Order {
-    /// Notes that building has come to an end.
-    pub(crate) fn building_ended(&mut self) {
-        self.built = true;
-    }
-
-    /// Notes that the time until delivery is over.
-    pub(crate) fn time_is_over(&mut self) {
-        self.late = true;
-    }
-
-    /// Whether the time until delivery was over before building had come to an end.
-    pub(crate) fn is_late(&self) -> bool {
-        self.late
-    }
-
-    /// Whether building has come to an end.
-    pub(crate) fn is_built(&self) -> bool {
-        self.built
-    }
-
-    /// How long after its payment it has to be delivered, in seconds; nothing when it may take as long as it takes.
-    pub(crate) fn deliver_within_secs(&self) -> Option<i64> {
-        let secs = self.input.policy.order.deliver_within_secs;
-        (secs > 0).then(|| i64::try_from(secs).unwrap_or(i64::MAX))
-    }
+    delivery: Delivery,
 }
 
 impl Attended for Order {
@@ -99,13 +68,24 @@ impl Attended for Order {
     }
 }
 
+impl Promised for Order {
+    fn delivery(&self) -> &Delivery {
+        &self.delivery
+    }
+
+    fn delivery_mut(&mut self) -> &mut Delivery {
+        &mut self.delivery
+    }
+}
+
 #[workflow_methods]
 impl Order {
     #[init]
     fn new(_ctx: &WorkflowContextView, input: OrderInput) -> Self {
         let subject = AttentionSubject::Order(input.order);
         let desk = Desk::new(subject, input.policy.order.step_patience_secs, true);
-        Self { input, desk, status: OrderStatus::AwaitingPayment, reply: None, reports: 0, built: false, late: false }
+        let delivery = Delivery::within(input.policy.order.deliver_within_secs);
+        Self { input, desk, status: OrderStatus::AwaitingPayment, reply: None, reports: 0, delivery }
     }
 
     /// Ends when the order is delivered, lapsed, sold out or abandoned.
@@ -179,7 +159,7 @@ impl Order {
         let session = Self::open_checkout(ctx, &input).await?;
         let Some(subscription) = Self::await_payment(ctx, session).await? else {
             let reason = "not paid in time".to_owned();
-            let closed = ClosedOrder { order: input.order, status: OrderStatus::Lapsed, reason };
+            let closed = ClosedOrder { order: input.order, status: OrderStatus::Lapsed, reason, refunded: false };
             record(ctx, Ledger::close_order, closed).await?;
             return Ok(OrderStatus::Lapsed);
         };
@@ -267,27 +247,11 @@ impl Order {
     }
 
     async fn give_up(ctx: &WorkflowContext<Self>, undo: Undo, halt: Halt) -> Result<OrderStatus, Halt> {
-        let reason = match halt {
-            Halt::Abandoned { reason } => reason,
-            Halt::Cancelled => "cancelled by an operator".to_owned(),
-            Halt::Late => LATE.to_owned(),
-        };
-        let order = ctx.state(|s| s.input.order);
-        let paid = ctx.state(|s| s.status != OrderStatus::AwaitingPayment);
-        ctx.state_mut(|s| s.desk.detach());
-        settle_cancelled(ctx, &reason).await;
-        let refunded = undo.keep(ctx).await?;
-        record(ctx, Ledger::close_order, ClosedOrder { order, status: OrderStatus::Abandoned, reason }).await?;
+        let (order, paid) = ctx.state(|s| (s.input.order, s.status != OrderStatus::AwaitingPayment));
+        let refunded = undo.abandon(ctx, order, halt).await?;
         // Paid on the page, although the order had not heard of it when it was given up.
         if paid || (refunded && ctx.patched("whoever-gets-money-back-is-told")) {
-            let letter = LetterInput {
-                kind: LetterKind::OrderAbandoned,
-                subject: LetterSubject::Order(order),
-                service: None,
-                occasion: format!("order_abandoned/{order}"),
-                patience_secs: None,
-            };
-            notify::queue(ctx, letter).await?;
+            notify::abandoned(ctx, order).await?;
         }
         Ok(OrderStatus::Abandoned)
     }

@@ -44,7 +44,13 @@ pub(crate) async fn change(
     if waiting.as_ref().is_some_and(|waiting| waiting.instruction.id != instruction.id) {
         return Ok(Some(refused(WAITS_ALREADY)));
     }
-    let stage = |stage| PlanChange { subscription: subscription.clone(), price: price.to_owned(), stage, before: None };
+    let stage = |stage| PlanChange {
+        subscription: subscription.clone(),
+        price: price.to_owned(),
+        stage,
+        counts: true,
+        before: None,
+    };
     match record(ctx, Ledger::change_plan, stage(PlanStage::Room)).await? {
         PlanChanged::Done | PlanChanged::SameSize => {}
         cannot => return Ok(Some(refused(why(cannot)))),
@@ -76,7 +82,8 @@ pub(crate) async fn change_at_end(
     if waits {
         return Ok(refused(WAITS_ALREADY));
     }
-    let check = PlanChange { subscription, price: price.to_owned(), stage: PlanStage::Check, before: None };
+    let check =
+        PlanChange { subscription, price: price.to_owned(), stage: PlanStage::Check, counts: true, before: None };
     match record(ctx, Ledger::change_plan, check).await? {
         PlanChanged::Done | PlanChanged::SameSize => at_stripe(ctx, instruction).await,
         cannot => Ok(refused(why(cannot))),
@@ -119,7 +126,7 @@ pub(crate) async fn give_up(
 ) -> Result<bool, Halt> {
     let Some(changing) = ctx.state(|s| s.standing_ref().changing.clone()) else { return Ok(true) };
     let (subscription, price) = (id.clone(), changing.price.clone());
-    let give_back = PlanChange { subscription, price, stage: PlanStage::GiveBack, before: None };
+    let give_back = PlanChange { subscription, price, stage: PlanStage::GiveBack, counts: true, before: None };
     record(ctx, Ledger::change_plan, give_back).await?;
     if !changing.taken_back && !view.status.has_ended() {
         renew::write(ctx, LetterKind::PlanUnchanged, id, &changing.instruction.id.to_string()).await?;
@@ -134,6 +141,7 @@ fn why(cannot: PlanChanged) -> &'static str {
         PlanChanged::Done | PlanChanged::SameSize => "",
         PlanChanged::NoRoom => "Where your server is, there is not enough memory left. Please write to us.",
         PlanChanged::Shrinks => "The disk of your server would have to shrink, and that is not possible.",
+        PlanChanged::TooMany => "It covers fewer servers than you have. Remove some of them first.",
         PlanChanged::Unknown => "No plan of ours has that price.",
     }
 }
@@ -150,6 +158,7 @@ pub(crate) async fn reprice(
         subscription: id.clone(),
         price: price.to_owned(),
         stage,
+        counts: true,
         before: before.clone().filter(|_| stage == PlanStage::Apply),
     };
     let changed = record(ctx, Ledger::change_plan, stage(PlanStage::Apply)).await?;
@@ -165,6 +174,9 @@ pub(crate) async fn reprice(
         }
         let fitting = Fitting { machine: service.machine.clone(), runs: service.status == ServiceStatus::Running };
         attempt(ctx, Step::Fit, Machine::fit, fitting, patience::task).await?;
+        if ctx.state(|s| s.standing_ref().leaving(service.machine.service).is_some()) {
+            continue;
+        }
         write(ctx, kind, id, &service, &format!("{price}/{nth}")).await?;
     }
     record(ctx, Ledger::change_plan, stage(PlanStage::GiveBack)).await?;

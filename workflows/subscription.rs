@@ -7,13 +7,13 @@ use contract::{
     attention::{Decision, Waiting},
     ledger::{AttentionSubject, InstructionNote, Ledger, ServiceRef, SubscriptionMirror},
     payment::Payment,
-    subscription::{Outlook, StripeChanged, SubscriptionInput},
+    subscription::{Outlook, StripeChanged, SubscriptionInput, ToldAgain},
 };
 use domain::instruction::{Instruction, WAITING_MAX};
 use domain::{
     UnixSecs,
-    billing::{Act, Changing, Next, Phase, Standing, SubscriptionView, decide, kept_by_a_payment},
-    ids::SubscriptionId,
+    billing::{Act, Changing, Leaving, Next, Phase, Standing, SubscriptionView, decide, kept_by_a_payment},
+    ids::{ServiceId, SubscriptionId},
     order::Step,
     policy::SubscriptionPolicy,
 };
@@ -24,8 +24,8 @@ use temporalio_workflow::{
 
 use crate::{
     attention::{Attended, Desk, Halt, Outcome, attempt_at_once, record, write},
-    expire, instructions, leave, plan, renew, search, suspend,
-    wait::{now, wait},
+    expire, instructions, leave, plan, remove, renew, search, suspend,
+    wait::{LongWait, now, wait},
 };
 
 /// A run is followed by a fresh one at this many events, well before the server warns (10,240).
@@ -40,10 +40,8 @@ pub struct Subscription {
     desk: Desk,
     heard: u64,
     seen: Option<SubscriptionView>,
-    /// When it began to wait for an order that is still being built, and when it last did.
-    built_for: Option<(UnixSecs, UnixSecs)>,
-    /// How often in a row something was held back.
-    held: u32,
+    building: LongWait,
+    held: LongWait,
 }
 
 impl Subscription {
@@ -70,6 +68,18 @@ impl Subscription {
         self.life.told.retain(|told| told.id != instruction.id);
     }
 
+    /// Whether it was told this and has not done it yet, or waits until it can be done.
+    fn has_to_do(&self, instruction: &Instruction) -> bool {
+        let changes = self.life.standing.changing.iter().map(|changing| &changing.instruction);
+        let goes = self.life.standing.leaving.iter().filter(|leaving| leaving.stopped_at.is_none());
+        self.life
+            .told
+            .iter()
+            .chain(changes)
+            .chain(goes.map(|leaving| &leaving.instruction))
+            .any(|told| told.id == instruction.id)
+    }
+
     /// Whether another price is charged than the machine was fitted to.
     fn is_repriced(&self, view: &SubscriptionView) -> bool {
         view.price.is_some() && self.life.standing.price.is_some() && view.price != self.life.standing.price
@@ -88,14 +98,9 @@ impl Subscription {
         self.heard
     }
 
-    /// For how many seconds it has been waiting for an order that is still being built; a wait after a long pause is another.
-    pub(crate) fn building_secs(&mut self, now: UnixSecs, pause_secs: i64) -> i64 {
-        let since = match self.built_for {
-            Some((since, last)) if now - last <= pause_secs => since,
-            _ => now,
-        };
-        self.built_for = Some((since, now));
-        now - since
+    /// Its wait for an order that is still being built.
+    pub(crate) fn building(&mut self) -> &mut LongWait {
+        &mut self.building
     }
 
     /// Notes that a change of plan waits for its payment.
@@ -110,6 +115,16 @@ impl Subscription {
         }
     }
 
+    /// Notes that its customer takes a further server away.
+    pub(crate) fn leaves(&mut self, leaving: Leaving) {
+        self.life.standing.leaving.push(leaving);
+    }
+
+    /// Notes that a server stays after all.
+    pub(crate) fn stays(&mut self, service: ServiceId) {
+        self.life.standing.leaving.retain(|leaving| leaving.service != service);
+    }
+
     /// Until when staff hold what takes something away.
     pub(crate) fn hold_until(&mut self, until: Option<UnixSecs>) {
         self.life.standing.hold_until = until;
@@ -120,11 +135,9 @@ impl Subscription {
         self.life.policy.clone()
     }
 
-    /// Notes whether something was held back, and says how often in a row it was before.
-    pub(crate) fn held(&mut self, held: bool) -> u32 {
-        let before = self.held;
-        self.held = if held { before.saturating_add(1) } else { 0 };
-        before
+    /// Its wait for leave to take something away.
+    pub(crate) fn held(&mut self) -> &mut LongWait {
+        &mut self.held
     }
 
     /// Notes that a machine stopped at the end runs again.
@@ -173,7 +186,7 @@ impl Subscription {
     fn new(_ctx: &WorkflowContextView, life: SubscriptionInput) -> Self {
         let subject = AttentionSubject::Subscription(life.subscription.clone());
         let desk = Desk::new(subject, life.policy.step_patience_secs, false).after(life.attention_raised);
-        Self { life, desk, heard: 0, seen: None, built_for: None, held: 0 }
+        Self { life, desk, heard: 0, seen: None, building: LongWait::default(), held: LongWait::default() }
     }
 
     /// Ends when the subscription's services are gone.
@@ -277,10 +290,22 @@ impl Subscription {
         Ok(())
     }
 
+    /// Takes what it was told before and nobody said what became of, and says whether it knew of it.
+    #[update(name = "instruct_again")]
+    pub fn instruct_again(&mut self, _ctx: &mut SyncWorkflowContext<Self>, again: ToldAgain) -> bool {
+        let ToldAgain { instruction, carry_on } = again;
+        let known = self.has_to_do(&instruction);
+        if !known && carry_on && self.life.told.len() < WAITING_MAX {
+            self.life.told.push(instruction);
+            self.heard += 1;
+        }
+        known
+    }
+
     /// Reads the subscription and does what is due.
     async fn look(ctx: &WorkflowContext<Self>) -> Result<Look, Halt> {
         let id = ctx.state(|s| s.life.subscription.clone());
-        let read = attempt_at_once(ctx, Step::ReadSubscription, Payment::read_subscription, id).await?;
+        let read = attempt_at_once(ctx, Step::ReadSubscription, Payment::read_subscription, id.clone()).await?;
         let Outcome::Ran(mut view) = read else { return Ok(Look::Again) };
         let mut fresh = true;
         let mut mirrored = None;
@@ -303,7 +328,8 @@ impl Subscription {
                         None => false,
                     };
                     Self::mirror(ctx, &view, held, &mut mirrored).await?;
-                    return Ok(Look::Settled(at));
+                    let late = suspend::late_ones(ctx, &id, &view, fresh).await?;
+                    return Ok(if late { Look::Again } else { Look::Settled(at) });
                 }
                 Next::Do(Act::Retain) if Self::nothing_left(ctx, &view).await? => Act::Expire,
                 Next::Do(act) => act,
@@ -357,6 +383,8 @@ impl Subscription {
             Act::Resume => suspend::resume(ctx, &id).await?,
             Act::Retain => expire::retain(ctx, &id, view.period_end).await?,
             Act::WarnOfDestruction { destroy_at } => expire::warn(ctx, &id, *destroy_at).await?,
+            Act::SetServerAside { service } => remove::set_aside(ctx, &id, *service).await?,
+            Act::DestroyServer { service } => remove::destroy(ctx, &id, *service).await?,
             Act::EndSubscription => {
                 return expire::end_subscription(ctx, id).await.map(|view| Performed::Saw(Box::new(view)));
             }

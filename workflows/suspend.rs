@@ -4,12 +4,18 @@ use contract::{
     letter::{LetterInput, LetterKind, LetterSubject},
     machine::Machine,
 };
-use domain::{UnixSecs, ids::SubscriptionId, order::Step, service::ServiceStatus};
+use domain::{
+    UnixSecs,
+    billing::{Phase, SubscriptionView},
+    ids::SubscriptionId,
+    order::Step,
+    service::ServiceStatus,
+};
 use temporalio_workflow::WorkflowContext;
 
 use crate::{
     attention::{Halt, attempt, attempt_once, record},
-    notify, patience,
+    expire, notify, patience,
     subscription::{Subscription, services},
     wait::{now, wait},
 };
@@ -41,6 +47,35 @@ pub(crate) async fn suspend(
     Ok(true)
 }
 
+/// Stops what runs, or is being built, although its subscription is suspended or over: a further service that got its place
+/// in the same moment. After the phase is written down nothing further gets a place, so that this finds everything.
+/// Gives true when there was something, and it was stopped as far as it could be: look again.
+pub(crate) async fn late_ones(
+    ctx: &WorkflowContext<Subscription>,
+    id: &SubscriptionId,
+    view: &SubscriptionView,
+    fresh: bool,
+) -> Result<bool, Halt> {
+    let standing = ctx.state(|s| s.standing_ref().clone());
+    let stopped = matches!(standing.phase, Phase::Suspended | Phase::Retained);
+    let held = standing.hold_until.is_some_and(|until| now(ctx) < until);
+    if !stopped || held || !ctx.patched("what-is-delivered-late-is-stopped") {
+        return Ok(false);
+    }
+    let late = |service: &ServiceRef| matches!(service.status, ServiceStatus::Provisioning | ServiceStatus::Running);
+    if !services(ctx, id).await?.iter().any(late) {
+        return Ok(false);
+    }
+    // Nothing is stopped before Stripe was read just now.
+    if fresh && standing.phase == Phase::Retained {
+        expire::retain(ctx, id, view.period_end).await?;
+    } else if fresh {
+        let invoice = view.open_invoice.as_ref().map_or("late", |open| &open.id);
+        suspend(ctx, id, invoice).await?;
+    }
+    Ok(true)
+}
+
 /// Stops one machine. Gives false when staff were asked and want it tried again: the customer may have paid meanwhile.
 pub(crate) async fn stop(ctx: &WorkflowContext<Subscription>, step: Step, service: &ServiceRef) -> Result<bool, Halt> {
     let stopped = attempt_once(ctx, step, &Machine::suspend, service.machine.clone(), patience::task).await?;
@@ -54,10 +89,9 @@ pub(crate) async fn building(ctx: &WorkflowContext<Subscription>) -> Result<bool
     let listens = ctx.patched("a-wait-for-an-order-being-built-listens");
     let heard = ctx.state(Subscription::heard);
     let (first, most) = BUILDING_POLL_SECS;
-    // Reports wake it often; only time that passes makes it more patient.
     let now = now(ctx);
-    let waited = ctx.state_mut(|s| s.building_secs(now, 2 * most));
-    wait(ctx, waited.clamp(first, most), BUILDING, move |s: &Subscription| listens && s.heard() != heard).await?;
+    let secs = ctx.state_mut(|s| s.building().next_secs(now, first, most));
+    wait(ctx, secs, BUILDING, move |s: &Subscription| listens && s.heard() != heard).await?;
     Ok(false)
 }
 
@@ -69,7 +103,7 @@ pub(crate) async fn resume(ctx: &WorkflowContext<Subscription>, id: &Subscriptio
     Ok(true)
 }
 
-/// Starts every stopped machine of the subscription again, and says so.
+/// Starts every stopped machine of the subscription again, but for those that their customer takes away, and says so.
 pub(crate) async fn start_again(
     ctx: &WorkflowContext<Subscription>,
     id: &SubscriptionId,
@@ -77,7 +111,8 @@ pub(crate) async fn start_again(
     fact: &str,
 ) -> Result<(), Halt> {
     for service in services(ctx, id).await? {
-        if matches!(service.status, ServiceStatus::Suspended | ServiceStatus::Retained) {
+        let leaves = ctx.state(|s| s.standing_ref().leaving(service.machine.service).is_some());
+        if !leaves && matches!(service.status, ServiceStatus::Suspended | ServiceStatus::Retained) {
             attempt(ctx, Step::Resume, Machine::resume, service.machine.clone(), patience::task).await?;
             change(ctx, &service, ServiceStatus::Running).await?;
             write(ctx, kind, id, &service, fact).await?;
@@ -92,7 +127,17 @@ pub(crate) async fn change(
     service: &ServiceRef,
     status: ServiceStatus,
 ) -> Result<(), Halt> {
-    record(ctx, Ledger::change_service, ServiceChange { service: service.machine.service, status }).await
+    change_until(ctx, service, status, None).await
+}
+
+/// The same, of one that its customer takes away, with when it is destroyed.
+pub(crate) async fn change_until(
+    ctx: &WorkflowContext<Subscription>,
+    service: &ServiceRef,
+    status: ServiceStatus,
+    destroy_at: Option<UnixSecs>,
+) -> Result<(), Halt> {
+    record(ctx, Ledger::change_service, ServiceChange { service: service.machine.service, status, destroy_at }).await
 }
 
 /// Writes about one service, once for each fact.

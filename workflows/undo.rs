@@ -1,17 +1,18 @@
 //! Promises to take a step back. A promise is made *before* its step is tried, and kept in reverse.
 use contract::{
+    ledger::{ClosedOrder, Ledger},
     machine::{Machine, MachineRef},
     name::Name,
     payment::{CheckoutRef, CheckoutState, Payment, RefundInput},
 };
 use domain::{
     ids::OrderId,
-    order::{Step, StepState},
+    order::{OrderStatus, Step, StepState},
 };
 use temporalio_workflow::WorkflowContext;
 
 use crate::{
-    attention::{Attended, Halt, Outcome, attempt, note},
+    attention::{Attended, Halt, Outcome, attempt, note, record, settle_cancelled},
     patience,
     wait::wait,
 };
@@ -53,10 +54,26 @@ impl Undo {
         self.promises.pop();
     }
 
+    /// Gives an order up: keeps every promise, closes the order with why, and says whether money went back. What was waited
+    /// for when it was cancelled is settled first.
+    pub(crate) async fn abandon<W: Attended>(
+        self,
+        ctx: &WorkflowContext<W>,
+        order: OrderId,
+        halt: Halt,
+    ) -> Result<bool, Halt> {
+        let reason = halt.reason();
+        ctx.state_mut(|s| s.desk_mut().detach());
+        settle_cancelled(ctx, &reason).await;
+        let refunded = self.keep(ctx).await?;
+        let closed = ClosedOrder { order, status: OrderStatus::Abandoned, reason, refunded };
+        record(ctx, Ledger::close_order, closed).await?;
+        Ok(refunded)
+    }
+
     /// Keeps every promise, the last one first, and says whether money went back. A step back that fails waits for staff
     /// like any other.
-    pub(crate) async fn keep<W: Attended>(self, ctx: &WorkflowContext<W>) -> Result<bool, Halt> {
-        ctx.state_mut(|s| s.desk_mut().detach());
+    async fn keep<W: Attended>(self, ctx: &WorkflowContext<W>) -> Result<bool, Halt> {
         let mut refunded = false;
         for promise in self.promises.into_iter().rev() {
             match promise {

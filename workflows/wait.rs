@@ -21,6 +21,28 @@ pub(crate) fn seconds(at: Option<SystemTime>) -> UnixSecs {
         .unwrap_or_default()
 }
 
+/// A wait that goes on over several looks. Reports wake it as often as they come; only time makes it more patient.
+#[derive(Default)]
+pub(crate) struct LongWait(Option<(UnixSecs, UnixSecs)>);
+
+impl LongWait {
+    /// How long to wait until the next look, in seconds: as long as it has been waited, within `first` and `most`. After a
+    /// pause of more than twice `most` it is another wait.
+    pub(crate) fn next_secs(&mut self, now: UnixSecs, first: i64, most: i64) -> i64 {
+        let since = match self.0 {
+            Some((since, last)) if now - last <= 2 * most => since,
+            _ => now,
+        };
+        self.0 = Some((since, now));
+        (now - since).clamp(first, most)
+    }
+
+    /// What it waited for has come.
+    pub(crate) fn over(&mut self) {
+        self.0 = None;
+    }
+}
+
 /// Waits until something happened or the time is over, whichever comes first.
 pub(crate) async fn wait<W: Attended>(
     ctx: &WorkflowContext<W>,
@@ -45,5 +67,30 @@ pub(crate) async fn wait<W: Attended>(
             timer.cancel();
             met.map_err(|_| Halt::Cancelled)
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::LongWait;
+
+    #[test]
+    fn a_wait_grows_with_time_and_not_with_the_number_of_looks() {
+        let mut waiting = LongWait::default();
+        assert_eq!(waiting.next_secs(1_000, 5, 300), 5);
+        assert_eq!((0..50).map(|_| waiting.next_secs(1_001, 5, 300)).max(), Some(5), "reports alone woke it");
+        assert_eq!(waiting.next_secs(1_060, 5, 300), 60);
+        assert_eq!(waiting.next_secs(1_600, 5, 300), 300);
+    }
+
+    #[test]
+    fn a_wait_that_is_over_begins_anew() {
+        let mut waiting = LongWait::default();
+        waiting.next_secs(0, 1, 100);
+        assert_eq!(waiting.next_secs(80, 1, 100), 80);
+        assert_eq!(waiting.next_secs(300, 1, 100), 1, "after a long pause it is another");
+        waiting.next_secs(380, 1, 100);
+        waiting.over();
+        assert_eq!(waiting.next_secs(381, 1, 100), 1);
     }
 }

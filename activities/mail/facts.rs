@@ -4,8 +4,9 @@ use domain::{
     ids::{OrderId, SubscriptionId, UserId},
     instruction::InstructionState,
     order::LATE,
+    removal::HeldBy,
 };
-use store::{OrderBrief, PlanWish, Subscription};
+use store::{CLOSED_DOMAIN, OrderBrief, PaidFor, PlanWish, Subscription};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -17,6 +18,9 @@ use crate::{
     fault::{Fault, Vendor},
     name::of_store,
 };
+
+/// Why nobody is written to.
+pub(super) const CLOSED: &str = "the account was closed";
 
 /// Who gets a letter. It has no `Debug`: it names a person.
 #[derive(Default)]
@@ -40,8 +44,10 @@ pub(super) enum Gathered {
 impl MailDesk {
     /// Looks up the receiver and the facts.
     pub(super) async fn gather(&self, input: &LetterInput, doing: &str) -> Result<Gathered, Fault> {
-        if input.kind == LetterKind::StaffAttention {
-            return self.for_staff(input, doing).await;
+        match input.kind {
+            LetterKind::StaffAttention => return self.for_staff(input, doing).await,
+            LetterKind::RemovalsHeld => return self.about_the_breaker(doing).await,
+            _ => {}
         }
         match &input.subject {
             LetterSubject::User(user) => self.for_a_person(input, *user, doing).await,
@@ -55,8 +61,17 @@ impl MailDesk {
 
     /// Nobody has confirmed yet that the address belongs to whoever wrote the name, so the name is not repeated to it.
     async fn for_a_person(&self, input: &LetterInput, user: UserId, doing: &str) -> Result<Gathered, Fault> {
+        if let Some(found) = self.about_access(input, user, doing).await? {
+            return Ok(found);
+        }
+        if let Some(found) = self.about_privacy(input, user, doing).await? {
+            return Ok(found);
+        }
         let found = self.store.user(user).await.map_err(|error| of_store(doing, error))?;
         let user = found.ok_or_else(|| nothing(doing, "there is no such user"))?;
+        if user.email.ends_with(CLOSED_DOMAIN) {
+            return Ok(Gathered::Pointless(CLOSED));
+        }
         let receiver = Receiver { user: Some(user.id), order: None, name: String::new(), email: user.email };
         let mut told = Facts { site: self.site(), ..Facts::default() };
         if input.kind != LetterKind::VerifyAddress {
@@ -85,7 +100,10 @@ impl MailDesk {
         subscription: Option<Subscription>,
         doing: &str,
     ) -> Result<Gathered, Fault> {
-        let brief = self.brief(order, doing).await?;
+        let brief = self.brief(self.order_meant(input, order, doing).await?, doing).await?;
+        if brief.customer_email.ends_with(CLOSED_DOMAIN) {
+            return Ok(Gathered::Pointless(CLOSED));
+        }
         let service = input.service.unwrap_or(brief.service);
         let mut told = self.of_order(&brief);
         if let Some(subscription) = &subscription {
@@ -96,7 +114,7 @@ impl MailDesk {
         let of_subscription = |at: fn(&Subscription) -> Option<OffsetDateTime>| {
             subscription.as_ref().and_then(at).map(day).unwrap_or_default()
         };
-        let server = self.link(&format!("/dashboard/vps/{service}/"));
+        told.link = self.link(&format!("/dashboard/vps/{service}/"));
         if matches!(input.kind, LetterKind::PlanConfirmation | LetterKind::PlanUnchanged) {
             let wish = self.plan_wish(input, doing).await?;
             if input.kind == LetterKind::PlanConfirmation && wish.state != InstructionState::Accepted {
@@ -111,20 +129,15 @@ impl MailDesk {
                 told.link = self.link("/dashboard/");
             }
             LetterKind::TrialEnding => {
-                // Its mirror may be written only after this.
-                let until = input.occasion.rsplit('/').next().and_then(|secs| secs.parse().ok());
-                told.day =
-                    until.and_then(|at| OffsetDateTime::from_unix_timestamp(at).ok()).map(day).unwrap_or_default();
+                told.day = named_day(&input.occasion);
                 told.link = self.link(&format!("/dashboard/vps/{service}/cancel/"));
             }
             LetterKind::SubscriptionEnding => {
-                told.day = of_subscription(|subscription| subscription.period_end);
+                told.day = named_day(&input.occasion);
                 told.link = self.link("/billing/portal/");
             }
-            LetterKind::ServiceRetained | LetterKind::DestructionWarning => {
-                told.day = of_subscription(|subscription| subscription.destroy_at);
-                told.link = server;
-            }
+            LetterKind::DestructionWarning | LetterKind::ServiceRemoved => told.day = named_day(&input.occasion),
+            LetterKind::ServiceRetained => told.day = of_subscription(|subscription| subscription.destroy_at),
             LetterKind::PaymentConfirmation
             | LetterKind::PlanConfirmation
             | LetterKind::PaymentReminder
@@ -132,12 +145,13 @@ impl MailDesk {
                 let page = subscription.as_ref().and_then(|subscription| subscription.open_invoice_url.clone());
                 told.link = page.unwrap_or_else(|| self.link("/billing/portal/"));
             }
-            LetterKind::ServiceExpired => told.link = self.link("/pricing/"),
-            LetterKind::OrderAbandoned => {
-                told.late = brief.reason.as_deref() == Some(LATE);
-                told.link = self.link("/dashboard/");
+            LetterKind::ServiceExpired => {
+                told.covered = input.occasion.ends_with("/removed");
+                told.link = self.link(if told.covered { "/dashboard/" } else { "/pricing/" });
             }
-            _ => told.link = server,
+            LetterKind::ServiceRestored => told.covered = input.occasion.contains("/kept/"),
+            LetterKind::OrderAbandoned => self.of_an_end(&mut told, &brief, doing).await?,
+            _ => {}
         }
         let receiver = Receiver {
             user: Some(brief.user),
@@ -148,12 +162,48 @@ impl MailDesk {
         Ok(Gathered::Letter(receiver, Box::new(told)))
     }
 
+    /// What is said of an order that was given up, and of what was paid for it.
+    async fn of_an_end(&self, told: &mut Facts, brief: &OrderBrief, doing: &str) -> Result<(), Fault> {
+        match self.store.paid_for(brief.order).await.map_err(|error| of_store(doing, error))? {
+            PaidFor::Nothing => told.free = true,
+            PaidFor::This(paid) => told.amount = paid.to_string(),
+            PaidFor::Unread => {}
+        }
+        told.covered = brief.covered_by.is_some();
+        told.late = brief.reason.as_deref() == Some(LATE);
+        told.link = self.link("/dashboard/");
+        Ok(())
+    }
+
+    /// A subscription pays for several orders: the one whose service the letter names, else the first.
+    async fn order_meant(&self, input: &LetterInput, first: OrderId, doing: &str) -> Result<OrderId, Fault> {
+        let Some(service) = input.service else { return Ok(first) };
+        let named = self.store.order_of_service(service).await.map_err(|error| of_store(doing, error))?;
+        Ok(named.unwrap_or(first))
+    }
+
     /// The change of plan that the occasion names.
     async fn plan_wish(&self, input: &LetterInput, doing: &str) -> Result<PlanWish, Fault> {
         let named = input.occasion.rsplit('/').next().and_then(|id| id.parse().ok());
         let id = named.ok_or_else(|| nothing(doing, "the occasion names no instruction"))?;
         let found = self.store.plan_wish(id).await.map_err(|error| of_store(doing, error))?;
         found.ok_or_else(|| nothing(doing, "there is no such change of plan"))
+    }
+
+    async fn about_the_breaker(&self, doing: &str) -> Result<Gathered, Fault> {
+        let held = self.store.removals_held().await.map_err(|error| of_store(doing, error))?;
+        let waiting = held.into_iter().find_map(|(by, number)| (by == HeldBy::Breaker).then_some(number));
+        let Some(waiting) = waiting.filter(|number| *number > 0) else {
+            return Ok(Gathered::Pointless("staff had decided before the letter could be sent"));
+        };
+        let receiver = Receiver { email: self.staff_email.clone(), ..Receiver::default() };
+        let told = Facts {
+            site: self.site(),
+            reason: waiting.to_string(),
+            link: self.link("/staff/coming/"),
+            ..Facts::default()
+        };
+        Ok(Gathered::Letter(receiver, Box::new(told)))
     }
 
     async fn for_staff(&self, input: &LetterInput, doing: &str) -> Result<Gathered, Fault> {
@@ -211,15 +261,21 @@ impl MailDesk {
         found.ok_or_else(|| nothing(doing, "there is no such subscription"))
     }
 
-    fn site(&self) -> String {
+    pub(super) fn site(&self) -> String {
         self.site.clone()
     }
 
-    fn link(&self, path: &str) -> String {
+    pub(super) fn link(&self, path: &str) -> String {
         format!("{}{path}", self.site)
     }
 }
 
-fn nothing(doing: &str, what: &str) -> Fault {
+/// The day that an occasion names at its end; our tables may say it only after the letter is written.
+fn named_day(occasion: &str) -> String {
+    let named = occasion.rsplit('/').next().and_then(|secs| secs.parse().ok());
+    named.and_then(|secs| OffsetDateTime::from_unix_timestamp(secs).ok()).map(day).unwrap_or_default()
+}
+
+pub(super) fn nothing(doing: &str, what: &str) -> Fault {
     Vendor::Database.give_up(doing, what)
 }

@@ -70,6 +70,9 @@ pub enum PowerDnsError {
         /// Its words.
         message: String,
     },
+    /// The list of zones has not one: what answered so is not the server that holds our records.
+    #[error("the name server lists no zone at all")]
+    NoZones,
     /// No zone holds the name.
     #[error("no zone of the name server holds {0}; create it there, then retry")]
     NoZone(String),
@@ -79,7 +82,7 @@ impl PowerDnsError {
     /// What it means to a workflow; `doing` is for staff.
     pub fn into_fault(self, doing: &str) -> Fault {
         match &self {
-            Self::Unanswered(_) | Self::Unreadable(_) | Self::Strange(_) | Self::TooLong => {
+            Self::Unanswered(_) | Self::Unreadable(_) | Self::Strange(_) | Self::TooLong | Self::NoZones => {
                 Vendor::PowerDns.outcome_unknown(doing, self)
             }
             Self::Unreached(_) | Self::Refused { status: 408 | 409 | 429 | 500..=599, .. } => {
@@ -196,9 +199,15 @@ impl PowerDnsApi {
 
     /// Takes back what was published, where it still says what we wrote.
     ///
-    /// *Idempotence*: a zone, a set or a record that is not there, or that says something else, is done.
+    /// *Idempotence*: a set or a record that is not there, or that says something else, is done; so is a reverse zone that is
+    /// not there. *Errors*: [`PowerDnsError::NoZones`] or [`PowerDnsError::NoZone`] where the list lacks the zone that names are
+    /// published in: nothing in it says then that our records are gone.
     pub async fn withdraw(&self, published: &Published) -> Result<(), PowerDnsError> {
         let zones = self.zones().await?;
+        if zones.is_empty() {
+            return Err(PowerDnsError::NoZones);
+        }
+        zone_of(&zones, &published.name)?;
         for entry in entries(published) {
             let Ok(zone) = zone_of(&zones, &entry.name) else { continue };
             if !self.says(zone, &entry).await? {
@@ -381,6 +390,7 @@ mod tests {
     fn a_missing_zone_waits_for_staff_and_a_busy_server_does_not() {
         let kind = |error: PowerDnsError| error.into_fault("publishing").kind();
         assert_eq!(kind(PowerDnsError::NoZone("x.".to_owned())), "give_up");
+        assert_eq!(kind(PowerDnsError::NoZones), "outcome_unknown");
         let refused = |status| PowerDnsError::Refused { status, message: String::new() };
         assert_eq!(kind(refused(422)), "give_up");
         assert_eq!(kind(refused(401)), "give_up");

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use domain::ids::AccountId;
 use store::{DueLook, Store};
-use time::OffsetDateTime;
 use tokio::time::timeout;
 
 mod compare;
@@ -13,8 +12,11 @@ mod walk;
 
 pub use walk::Walked;
 
-use super::stripe::StripeApi;
-use crate::fault::{Fault, Vendor};
+use super::stripe::{Attempt, StripeApi, customer::Addressee};
+use crate::{
+    fault::{Fault, Vendor},
+    name::of_store,
+};
 
 /// How long one look may take.
 const LOOK_LIMIT: Duration = Duration::from_secs(25);
@@ -59,7 +61,7 @@ impl Mirror {
     ///
     /// *Idempotence*: the rows are overwritten with what Stripe says now.
     pub async fn customer(&self, id: &str, account: Option<AccountId>) -> Result<Looked, Fault> {
-        let read_at = OffsetDateTime::now_utc();
+        let read_at = self.store.clock().await?;
         let mut mirror = Box::pin(self.stripe.customer_mirror(id)).await?;
         mirror.customer.account = mirror.customer.account.or(account);
         Ok(if self.store.put_customer(&mirror, read_at).await? {
@@ -69,11 +71,34 @@ impl Mirror {
         })
     }
 
+    /// Gives the customer at Stripe the address that was confirmed here, or the owner the account has now, if it does not have it.
+    ///
+    /// *Idempotence*: looks first, and writes under a key made of the change and of the one it replaces; told twice it is told.
+    async fn tell_address(&self, due: &DueLook) -> Result<(), Fault> {
+        const DOING: &str = "telling Stripe of another address";
+        let asked = self.store.address_due(&due.id).await.map_err(|error| of_store(DOING, error))?;
+        let Some(asked) = asked else { return Ok(()) };
+        let before = asked.told.map_or_else(|| "none".to_owned(), |told| told.to_string());
+        let act = format!("account-{}/address/{}/after/{before}", asked.account, asked.change);
+        let to =
+            Addressee { email: &asked.email, name: asked.name.as_deref(), instead_of: asked.instead_of.as_deref() };
+        self.stripe.set_address(&due.id, &to, &act, Attempt(due.attempts.saturating_add(1))).await?;
+        if self.store.address_told(&asked).await.map_err(|error| of_store(DOING, error))? {
+            return Ok(());
+        }
+        // A newer change came between, and its telling may have been written over just now.
+        Err(Vendor::Stripe.try_again(DOING, "another address was confirmed meanwhile"))
+    }
+
     /// Answers a look that was asked for, and notes what became of it.
     ///
     /// *Errors*: our own database does not answer; the look is due again by itself.
     pub async fn answer(&self, due: &DueLook) -> Result<(), store::StoreError> {
-        match Box::pin(self.look(&due.id)).await {
+        let looked = match Box::pin(self.look(&due.id)).await {
+            Ok(Looked::Mirrored) => Box::pin(self.tell_address(due)).await.map(|()| Looked::Mirrored),
+            other => other,
+        };
+        match looked {
             Ok(Looked::Mirrored) => self.store.looked(due).await,
             Ok(Looked::Stranger(why)) => self.store.look_for_staff(due, &why).await,
             Err(fault @ Fault::GiveUp { .. }) => {

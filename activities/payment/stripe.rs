@@ -3,8 +3,13 @@
 //! Every call has a deadline. A write carries an idempotency key made of our own id and the step, so the same write made
 //! again is answered with the first answer. A read that got no answer is tried again; a write that got none is *unknown*.
 //! Source: Stripe API reference, "Errors" and "Idempotent requests".
-use std::{fmt, future::Future, time::Duration};
+use std::{
+    fmt::{self, Write as _},
+    future::Future,
+    time::Duration,
+};
 
+use sha2::{Digest as _, Sha256};
 use stripe::{Client, ClientBuilder, IdempotencyKey, RequestStrategy, StripeError};
 use stripe_product::price::ListPrice;
 
@@ -200,6 +205,19 @@ fn under(key: &str) -> Result<RequestStrategy, Fault> {
         .map_err(|error| Vendor::Stripe.give_up("preparing a call to Stripe", error.to_string()))
 }
 
+/// A short name for these words in a key, where they are too long for one or name a person.
+fn short(words: &[&str]) -> String {
+    let mut digest = Sha256::new();
+    for word in words {
+        digest.update(word.as_bytes());
+        digest.update([0]);
+    }
+    digest.finalize().iter().take(8).fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -227,6 +245,15 @@ mod tests {
         }
         assert_eq!(Denial::from(StripeError::Timeout).on_read("x").kind(), "try_again");
         assert_eq!(Denial::from(StripeError::Timeout).on_write("x").kind(), "outcome_unknown");
+    }
+
+    #[test]
+    fn other_words_have_another_short_name() {
+        assert_eq!(short(&["a", "b"]), short(&["a", "b"]));
+        assert_eq!(short(&["a", "b"]).len(), 16);
+        for other in [["a", "c"], ["b", "a"], ["ab", ""], ["", "ab"]] {
+            assert_ne!(short(&["a", "b"]), short(&other), "{other:?}");
+        }
     }
 
     #[test]

@@ -1,6 +1,17 @@
 //! Accounts and the people who log in for them.
-use crate::{Store, StoreError, fault::Doing};
-use domain::ids::{AccountId, UserId};
+use crate::{
+    Store, StoreError,
+    access::{end_all, lock_user},
+    audit::{self, Actor},
+    factors::forget_those_before,
+    fault::{Doing, word},
+    members::Seat,
+    sessions::staff_of,
+};
+use domain::{
+    ids::{AccountId, UserId},
+    member::MemberRole,
+};
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
@@ -33,6 +44,10 @@ pub struct LogIn {
     pub user: UserId,
     /// An Argon2id hash in PHC form.
     pub password_hash: String,
+    /// Whether they work here.
+    pub is_staff: bool,
+    /// How often all their sessions were ended; what was checked in an earlier epoch is worth nothing.
+    pub epoch: i32,
 }
 
 /// A person who logs in.
@@ -40,7 +55,7 @@ pub struct LogIn {
 pub struct User {
     /// Who.
     pub id: UserId,
-    /// For which account.
+    /// Which account they look at; where nobody looks, the one they always have.
     pub account: AccountId,
     /// Their name.
     pub name: String,
@@ -50,6 +65,10 @@ pub struct User {
     pub is_staff: bool,
     /// Whether the address was confirmed.
     pub email_verified: bool,
+    /// How often all their sessions were ended ([`LogIn::epoch`]).
+    pub epoch: i32,
+    /// What they are in the account, and here.
+    pub seat: Seat,
 }
 
 /// A request to confirm an address. The link in the letter is made of its id and the portal's key.
@@ -69,11 +88,13 @@ pub struct Verification {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Confirmed {
     /// The address is confirmed; also when the link is used again.
-    Done(UserId),
+    Done,
     /// The link is too old and was never used.
     Expired,
     /// No such link.
     Unknown,
+    /// It is about somebody else's address.
+    NotTheirs,
 }
 
 impl Store {
@@ -92,7 +113,8 @@ impl Store {
         Ok(SignedUp::AddressTaken)
     }
 
-    async fn tell_account_exists(&self, email: &str) -> Result<(), StoreError> {
+    /// Queues a letter to whoever has an address that it was tried to be used again, at most once an hour.
+    pub(crate) async fn tell_account_exists(&self, email: &str) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
         // Locked, so that two sign-ups at once queue one letter.
         let user = sqlx::query_scalar!("select id from users where email = $1 for no key update", email)
@@ -119,39 +141,56 @@ impl Store {
 
     /// Who logs in with an address, in any case, and with which password.
     pub async fn log_in(&self, email: &str) -> Result<Option<LogIn>, StoreError> {
-        let row = sqlx::query!("select id, password_hash from users where email = $1", normal(email))
-            .fetch_optional(&self.pool)
-            .await
-            .doing("reading a user")?;
-        Ok(row.map(|row| LogIn { user: UserId(row.id), password_hash: row.password_hash }))
+        let row = sqlx::query!(
+            r#"select id, password_hash, staff_role is not null as "is_staff!", access_epoch
+               from users where email = $1 and closed_at is null"#,
+            normal(email),
+        )
+        .fetch_optional(&self.pool)
+        .await
+        .doing("reading a user")?;
+        Ok(row.map(|row| LogIn {
+            user: UserId(row.id),
+            password_hash: row.password_hash,
+            is_staff: row.is_staff,
+            epoch: row.access_epoch,
+        }))
     }
 
     /// The user with an address, in any case.
     pub async fn user_by_email(&self, email: &str) -> Result<Option<User>, StoreError> {
         sqlx::query_as!(
             UserRow,
-            r#"select id, account_id, name, email, is_staff, email_verified_at is not null as "email_verified!"
-               from users where email = $1"#,
+            r#"select u.id, u.account_id, u.name, u.email, u.staff_role,
+                u.email_verified_at is not null as "email_verified!", u.access_epoch, a.name as account_name,
+                m.role as "role?", (select count(*) from members o where o.user_id = u.id) as "accounts!"
+               from users u join accounts a on a.id = u.account_id
+               left join members m on m.user_id = u.id and m.account_id = u.account_id where u.email = $1"#,
             normal(email),
         )
         .fetch_optional(&self.pool)
         .await
-        .doing("reading a user")
-        .map(|row| row.map(User::from))
+        .doing("reading a user")?
+        .map(User::try_from)
+        .transpose()
     }
 
     /// A user.
     pub async fn user(&self, user: UserId) -> Result<Option<User>, StoreError> {
         sqlx::query_as!(
             UserRow,
-            r#"select id, account_id, name, email, is_staff, email_verified_at is not null as "email_verified!"
-               from users where id = $1"#,
+            r#"select u.id, u.account_id, u.name, u.email, u.staff_role,
+                u.email_verified_at is not null as "email_verified!", u.access_epoch, a.name as account_name,
+                m.role as "role?", (select count(*) from members o where o.user_id = u.id) as "accounts!"
+               from users u join accounts a on a.id = u.account_id
+               left join members m on m.user_id = u.id and m.account_id = u.account_id where u.id = $1"#,
             user.0,
         )
         .fetch_optional(&self.pool)
         .await
-        .doing("reading a user")
-        .map(|row| row.map(User::from))
+        .doing("reading a user")?
+        .map(User::try_from)
+        .transpose()
     }
 
     /// A request to confirm an address.
@@ -168,9 +207,13 @@ impl Store {
         }))
     }
 
-    /// Confirms an address. A link used again gives the same answer, however late.
-    pub async fn confirm_email(&self, verification: Uuid) -> Result<Confirmed, StoreError> {
+    /// Confirms the address of whoever is logged in. A link used again gives the same answer, however late. Who reads mail at an
+    /// address and who signed up with it are one person only when both the link and a way in are in one hand.
+    ///
+    /// *Errors*: [`StoreError::Conflict`] (`user_epoch`) when all of the user's sessions were ended meanwhile.
+    pub async fn confirm_email(&self, verification: Uuid, by: &User) -> Result<Confirmed, StoreError> {
         let mut tx = self.begin().await?;
+        lock_user(&mut tx, by).await?;
         let row = sqlx::query!(
             r#"select user_id, used_at is not null as "used!", expires_at <= now() as "expired!"
                from email_verifications where id = $1 for no key update"#,
@@ -180,6 +223,9 @@ impl Store {
         .await
         .doing("locking a verification")?;
         let Some(row) = row else { return Ok(Confirmed::Unknown) };
+        if row.user_id != by.id.0 {
+            return Ok(Confirmed::NotTheirs);
+        }
         if row.expired && !row.used {
             return Ok(Confirmed::Expired);
         }
@@ -195,47 +241,26 @@ impl Store {
             .execute(&mut *tx)
             .await
             .doing("confirming an address")?;
+            audit::note_of_user(&mut tx, Actor::User(by.id), "user.confirmed", by.id).await?;
         }
         tx.commit().await.doing("confirming an address")?;
-        Ok(Confirmed::Done(UserId(row.user_id)))
+        Ok(Confirmed::Done)
     }
 
-    /// Queues another letter that asks to confirm the address, at most one a minute and none once it is confirmed.
-    pub async fn ask_verification(&self, user: UserId) -> Result<(), StoreError> {
-        let mut tx = self.begin().await?;
-        let due = sqlx::query_scalar!(
-            r#"select email_verified_at is null as "unconfirmed!" from users where id = $1 for no key update"#,
-            user.0,
-        )
-        .fetch_optional(&mut *tx)
-        .await
-        .doing("locking a user")?;
-        let recent = sqlx::query_scalar!(
-            r#"select exists (
-                select 1 from email_verifications where user_id = $1 and created_at > now() - interval '1 minute'
-            ) as "recent!""#,
-            user.0,
-        )
-        .fetch_one(&mut *tx)
-        .await
-        .doing("reading verifications")?;
-        if due == Some(true) && !recent {
-            ask(&mut tx, user).await?;
-        }
-        tx.commit().await.doing("asking to confirm an address")
-    }
-
-    /// Makes a staff user whose address counts as confirmed, or makes the user with that address one. The name and the
-    /// password become the ones given, and the user's sessions end.
+    /// Makes an admin whose address counts as confirmed, or makes the user with that address one. The name and the
+    /// password become the ones given; the user's sessions end, and their second factors and known devices are forgotten, because
+    /// whoever signed up with that address need not be the person who is meant.
     pub async fn create_staff(&self, user: NewUser) -> Result<UserId, StoreError> {
         let email = normal(&user.email);
         let mut tx = self.begin().await?;
+        audit::act(&mut tx, Actor::Hand).await?;
         if let Some(made) = insert_user(&mut tx, &user, &email, true).await? {
             tx.commit().await.doing("making a staff user")?;
             return Ok(made);
         }
         tx.rollback().await.doing("making a staff user")?;
         let mut tx = self.begin().await?;
+        audit::act(&mut tx, Actor::Hand).await?;
         let id = sqlx::query_scalar!(
             "update users set name = $2, password_hash = $3, is_staff = true,
                 email_verified_at = coalesce(email_verified_at, now())
@@ -247,7 +272,12 @@ impl Store {
         .fetch_one(&mut *tx)
         .await
         .doing("changing a staff user")?;
-        end_sessions(&mut tx, id).await?;
+        forget_those_before(&mut tx, Actor::Hand, id).await?;
+        sqlx::query!("delete from devices where user_id = $1", id)
+            .execute(&mut *tx)
+            .await
+            .doing("forgetting devices")?;
+        end_all(&mut tx, id).await?;
         tx.commit().await.doing("changing a staff user")?;
         Ok(UserId(id))
     }
@@ -255,6 +285,7 @@ impl Store {
     /// Gives the user with an address another password, and ends their sessions. Says whether there is one.
     pub async fn set_password(&self, email: &str, password_hash: &str) -> Result<bool, StoreError> {
         let mut tx = self.begin().await?;
+        audit::act(&mut tx, Actor::Hand).await?;
         let user = sqlx::query_scalar!(
             "update users set password_hash = $2 where email = $1 returning id",
             normal(email),
@@ -264,7 +295,7 @@ impl Store {
         .await
         .doing("changing a password")?;
         if let Some(user) = user {
-            end_sessions(&mut tx, user).await?;
+            end_all(&mut tx, user).await?;
         }
         tx.commit().await.doing("changing a password")?;
         Ok(user.is_some())
@@ -276,34 +307,39 @@ struct UserRow {
     account_id: Uuid,
     name: String,
     email: String,
-    is_staff: bool,
+    staff_role: Option<String>,
     email_verified: bool,
+    access_epoch: i32,
+    account_name: String,
+    role: Option<String>,
+    accounts: i64,
 }
 
-impl From<UserRow> for User {
-    fn from(row: UserRow) -> Self {
-        Self {
+impl TryFrom<UserRow> for User {
+    type Error = StoreError;
+
+    fn try_from(row: UserRow) -> Result<Self, StoreError> {
+        let role = row.role.map(|role| word(&role, "a member's role")).transpose()?.unwrap_or(MemberRole::ReadOnly);
+        let staff = staff_of(row.staff_role.as_deref())?;
+        Ok(Self {
             id: UserId(row.id),
             account: AccountId(row.account_id),
             name: row.name,
             email: row.email,
-            is_staff: row.is_staff,
+            is_staff: staff.is_some(),
             email_verified: row.email_verified,
-        }
+            epoch: row.access_epoch,
+            seat: Seat { role, account_name: row.account_name, accounts: row.accounts, staff, viewing: None },
+        })
     }
 }
 
-async fn end_sessions(db: &mut PgConnection, user: Uuid) -> Result<(), StoreError> {
-    sqlx::query!("delete from sessions where user_id = $1", user).execute(db).await.doing("ending sessions")?;
-    Ok(())
-}
-
-fn normal(email: &str) -> String {
+pub(crate) fn normal(email: &str) -> String {
     email.trim().to_lowercase()
 }
 
-/// Makes an account with one user; `None` when the address is taken, and then the transaction must be rolled back.
-async fn insert_user(
+/// Makes an account with one user, who owns it; `None` when the address is taken, and then the transaction must be rolled back.
+pub(crate) async fn insert_user(
     db: &mut PgConnection,
     user: &NewUser,
     email: &str,

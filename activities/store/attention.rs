@@ -1,6 +1,7 @@
 //! Steps that ran out of patience and wait for staff.
 use crate::{
     Store, StoreError,
+    audit::{self, Actor},
     catalogue::number,
     fault::{Doing, count, word},
     letters::letter_given_up,
@@ -8,9 +9,10 @@ use crate::{
     timeline::{self, Entry, SYSTEM},
 };
 use domain::{
-    ids::{AttentionId, OrderId, SubscriptionId},
+    ids::{AccountId, AttentionId, OrderId, SubscriptionId},
     order::Step,
 };
+use serde_json::json;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -168,6 +170,7 @@ impl Store {
             let told = format!("{}: {}", settled.verdict, settled.because);
             letter_given_up(&mut tx, occasion, &told).await?;
         }
+        note_decision(&mut tx, id, step, settled).await?;
         if let Some(order) = order_of(&mut tx, id).await? {
             let actor = name_of(&mut tx, &settled.by).await?;
             let title = step.title();
@@ -297,6 +300,38 @@ async fn order_of(db: &mut PgConnection, id: AttentionId) -> Result<Option<Order
     .await
     .doing("reading a step that waits")
     .map(|order| order.map(OrderId))
+}
+
+/// Writes into the trail who decided what, and why.
+async fn note_decision(
+    db: &mut PgConnection,
+    id: AttentionId,
+    step: Step,
+    settled: &SettledAttention,
+) -> Result<(), StoreError> {
+    let account = sqlx::query_scalar!(
+        r#"select o.account_id as "account?" from attention a left join subscriptions s on s.id = a.subscription_id
+            left join orders o on o.id = coalesce(a.order_id, s.order_id)
+           where a.id = $1"#,
+        id.0,
+    )
+    .fetch_one(&mut *db)
+    .await
+    .doing("reading whose step waits")?;
+    let actor = Actor::named(&mut *db, &settled.by).await?;
+    let entry = audit::Entry {
+        actor,
+        action: "step.decided",
+        account: account.map(AccountId),
+        subject: format!("workflow/{}", settled.workflow_id),
+        network: None,
+        before: Some(json!({ "step": step, "state": "waits" })),
+        after: Some(json!({
+            "step": step, "verdict": settled.verdict, "result": settled.result, "because": settled.because,
+            "by": (actor == Actor::Hand).then_some(&settled.by),
+        })),
+    };
+    audit::note(db, &entry).await
 }
 
 /// The name of a staff user, or what was given instead of one.

@@ -12,6 +12,8 @@ use domain::{
 use std::{collections::BTreeMap, net::IpAddr, ops::RangeInclusive};
 use uuid::Uuid;
 
+pub(crate) mod labels;
+
 /// A plan on sale.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
@@ -70,8 +72,10 @@ pub struct NewPlan {
     pub kind: ServiceKind,
     /// The machine one gets.
     pub size: MachineSize,
-    /// How many services one subscription pays for.
+    /// How many services one subscription pays for, the first included.
     pub service_limit: u32,
+    /// The machine each further service gets; nothing means the same as the first.
+    pub further: Option<MachineSize>,
     /// How many days cost nothing at first, once for each account; 90 at most.
     pub trial_days: u32,
     /// Its place on the page.
@@ -243,12 +247,14 @@ impl Store {
         let mut tx = self.begin().await?;
         let id = sqlx::query_scalar!(
             "insert into plans (id, slug, name, tagline, kind, cores, memory_mib, disk_gib, service_limit, position,
-                trial_days)
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+                trial_days, further_cores, further_memory_mib, further_disk_gib)
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
              on conflict (slug) do update set name = excluded.name, tagline = excluded.tagline, kind = excluded.kind,
                 cores = excluded.cores, memory_mib = excluded.memory_mib, disk_gib = excluded.disk_gib,
                 service_limit = excluded.service_limit, position = excluded.position,
-                trial_days = excluded.trial_days, active = true
+                trial_days = excluded.trial_days, further_cores = excluded.further_cores,
+                further_memory_mib = excluded.further_memory_mib, further_disk_gib = excluded.further_disk_gib,
+                active = true
              returning id",
             Uuid::new_v4(),
             plan.slug,
@@ -261,6 +267,9 @@ impl Store {
             number(plan.service_limit)?,
             number(plan.position)?,
             number(plan.trial_days)?,
+            plan.further.map(|size| number(size.cores)).transpose()?,
+            plan.further.map(|size| number(size.memory_mib)).transpose()?,
+            plan.further.map(|size| number(size.disk_gib)).transpose()?,
         )
         .fetch_one(&mut *tx)
         .await

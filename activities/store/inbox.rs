@@ -96,6 +96,22 @@ impl Store {
         Ok(())
     }
 
+    /// Queues letters again that were refused with the words `why` since two weeks, when they are of one of these `kinds` and
+    /// about somebody or something. Gives how many. Twice is once.
+    pub async fn queue_letters_again(&self, why: &str, kinds: &[String]) -> Result<u64, StoreError> {
+        let queued = sqlx::query!(
+            "update letters set state = 'queued', last_error = null
+             where state = 'refused' and created_at > now() - interval '14 days' and last_error = $1 and kind = any($2)
+                and (user_id is not null or order_id is not null or subscription_id is not null)",
+            why,
+            kinds,
+        )
+        .execute(&self.pool)
+        .await
+        .doing("queueing letters again")?;
+        Ok(queued.rows_affected())
+    }
+
     /// Takes letters out of the queue: workflows send them from now on.
     pub async fn letters_started(&self, occasions: &[String]) -> Result<(), StoreError> {
         sqlx::query!("update letters set state = 'started' where occasion = any($1) and state = 'queued'", occasions)

@@ -2,17 +2,21 @@
 use crate::{
     Store, StoreError,
     attention::name_of,
+    audit::{self, Actor},
     catalogue::money,
     fault::{Doing, word},
     timeline::{self, Entry},
 };
 use domain::{
-    ids::{InstructionId, OrderId, SubscriptionId},
+    ids::{AccountId, InstructionId, OrderId, SubscriptionId},
     instruction::{Ask, AskKind, Instruction, InstructionState},
     money::Money,
 };
+use serde_json::json;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
+
+pub mod lost;
 
 /// How many instructions of one subscription are listed at most.
 const LISTED_LIMIT: i64 = 100;
@@ -35,7 +39,7 @@ pub struct InstructionLine {
     pub id: InstructionId,
     /// What was to be done.
     pub kind: AskKind,
-    /// What it is about at Stripe.
+    /// What it is about, at Stripe or with us.
     pub about: Option<String>,
     /// How much money it moves.
     pub money: Option<Money>,
@@ -75,12 +79,16 @@ impl Store {
             .doing("reading a subscription")?
             .map(OrderId)
             .ok_or_else(|| StoreError::conflict("subscription_unknown"))?;
-        put(&mut tx, subscription, order, instruction).await?;
+        if put(&mut tx, subscription, order, instruction).await? {
+            note(&mut tx, order, instruction, None).await?;
+        }
         if let Some(end) = end
             && settle(&mut tx, instruction, end).await?
-            && end.state == InstructionState::Done
         {
-            done(&mut tx, order, instruction).await?;
+            note(&mut tx, order, instruction, Some(end)).await?;
+            if end.state == InstructionState::Done {
+                done(&mut tx, order, instruction, end).await?;
+            }
         }
         let state = sqlx::query_scalar!("select state from instructions where id = $1", instruction.id.0)
             .fetch_one(&mut *tx)
@@ -124,20 +132,22 @@ impl Store {
     }
 }
 
+/// Gives whether it was not written down before.
 async fn put(
     db: &mut PgConnection,
     subscription: &SubscriptionId,
     order: OrderId,
     told: &Instruction,
-) -> Result<(), StoreError> {
-    sqlx::query!(
+) -> Result<bool, StoreError> {
+    let about = told.what.about();
+    let written = sqlx::query!(
         "insert into instructions
             (id, subscription_id, kind, about, amount_minor, currency, until, actor, reason, order_id, state)
          values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'accepted') on conflict (id) do nothing",
         told.id.0,
         subscription.0,
         told.what.kind().as_str(),
-        told.what.about(),
+        about.as_deref(),
         told.what.money().map(|money| money.amount_minor),
         told.what.money().map(|money| money.currency.as_str()),
         moment(&told.what)?,
@@ -148,7 +158,47 @@ async fn put(
     .execute(db)
     .await
     .doing("writing an instruction down")?;
-    Ok(())
+    Ok(written.rows_affected() == 1)
+}
+
+/// Writes into the trail who told it, or what became of it.
+async fn note(
+    db: &mut PgConnection,
+    order: OrderId,
+    told: &Instruction,
+    end: Option<&InstructionEnd>,
+) -> Result<(), StoreError> {
+    let account = sqlx::query_scalar!("select account_id from orders where id = $1", order.0)
+        .fetch_optional(&mut *db)
+        .await
+        .doing("reading whose instruction it is")?;
+    let actor = Actor::named(&mut *db, &told.by).await?;
+    let (action, was, state) = match end.map(|end| end.state) {
+        None => ("instruction.given", None, InstructionState::Accepted),
+        Some(state @ InstructionState::Refused) => ("instruction.refused", Some(InstructionState::Accepted), state),
+        Some(state) => ("instruction.done", Some(InstructionState::Accepted), state),
+    };
+    let entry = audit::Entry {
+        actor,
+        action,
+        account: account.map(AccountId),
+        subject: format!("instruction/{}", told.id),
+        network: None,
+        before: Some(json!({ "state": was })),
+        after: Some(json!({
+            "state": state,
+            "kind": told.what.kind().as_str(),
+            "about": told.what.about(),
+            "amount_minor": told.what.money().map(|money| money.amount_minor),
+            "currency": told.what.money().map(|money| money.currency.as_str()),
+            "until": told.what.until(),
+            "reason": told.reason,
+            "words": end.and_then(|end| end.words.as_deref()),
+            "object": end.and_then(|end| end.object.as_deref()),
+            "by": (actor == Actor::Hand).then_some(told.by.as_str()),
+        })),
+    };
+    audit::note(db, &entry).await
 }
 
 /// Gives whether it had not come to an end before.
@@ -167,9 +217,14 @@ async fn settle(db: &mut PgConnection, told: &Instruction, end: &InstructionEnd)
     Ok(settled.rows_affected() == 1)
 }
 
-async fn done(db: &mut PgConnection, order: OrderId, told: &Instruction) -> Result<(), StoreError> {
+async fn done(
+    db: &mut PgConnection,
+    order: OrderId,
+    told: &Instruction,
+    end: &InstructionEnd,
+) -> Result<(), StoreError> {
     let actor = name_of(&mut *db, &told.by).await?;
-    let mut line = line(&told.what)?;
+    let mut line = line(&told.what, end.object.is_some())?;
     if !told.reason.trim().is_empty() {
         line = format!("{line} Reason: {}", told.reason.trim());
     }
@@ -178,8 +233,8 @@ async fn done(db: &mut PgConnection, order: OrderId, told: &Instruction) -> Resu
     Ok(())
 }
 
-/// What was done, in a sentence for the customer.
-fn line(what: &Ask) -> Result<String, StoreError> {
+/// What was done, in a sentence for the customer; of money only where something was made for it.
+fn line(what: &Ask, made: bool) -> Result<String, StoreError> {
     let day = moment(what)?.map_or_else(String::new, |at| at.date().to_string());
     Ok(match what {
         Ask::Hold { .. } => format!("Nothing is suspended, stopped or removed before {day}."),
@@ -188,14 +243,15 @@ fn line(what: &Ask) -> Result<String, StoreError> {
         Ask::Refund { invoice, money } => format!("{money} of invoice {invoice} were given back."),
         Ask::Credit { money } => format!("{money} were credited to your account; the next invoices use them first."),
         Ask::Extend { .. } => format!("Your period was extended until {day} without a charge."),
-        Ask::ChangePlan { shown, .. } => {
-            format!("Another plan was chosen, and {shown} paid for it.")
-        }
+        Ask::ChangePlan { shown, .. } if made => format!("Another plan was chosen, and {shown} paid for it."),
+        Ask::ChangePlan { .. } => "Another plan was chosen.".to_owned(),
         Ask::ChangePlanAtEnd { .. } => "Another plan was chosen for the end of the period.".to_owned(),
         Ask::KeepPlan => "The plan stays as it is after all.".to_owned(),
         Ask::CancelAtEnd => "It was asked to end with its period.".to_owned(),
         Ask::GoOn => "It was asked to go on after all.".to_owned(),
         Ask::CancelNow => "It was ended at once, as asked for.".to_owned(),
+        Ask::RemoveServer { .. } => "A server that the plan covers was taken away, as asked for.".to_owned(),
+        Ask::KeepServer { .. } => "A server that was taken away is kept after all.".to_owned(),
     })
 }
 

@@ -80,11 +80,13 @@ impl Store {
         Ok(())
     }
 
-    /// The letters nobody has begun to send, oldest first.
-    pub async fn queued_letters(&self, limit: i64) -> Result<Vec<QueuedLetter>, StoreError> {
+    /// The letters of these `kinds` that nobody has begun to send, oldest first. One of another kind waits for a worker that
+    /// knows it, and stands in nobody's way.
+    pub async fn queued_letters(&self, kinds: &[String], limit: i64) -> Result<Vec<QueuedLetter>, StoreError> {
         let rows = sqlx::query!(
             "select occasion, kind, user_id, order_id, subscription_id, service_id
-             from letters where state = 'queued' order by created_at, occasion limit $1",
+             from letters where state = 'queued' and kind = any($1) order by created_at, occasion limit $2",
+            kinds,
             limit,
         )
         .fetch_all(&self.pool)
@@ -239,6 +241,7 @@ fn line(kind: &str) -> Option<&'static str> {
         "trial_ending" => "We wrote to you: your trial ends soon.",
         "subscription_ending" => "We wrote to you: your subscription will end.",
         "service_retained" => "We wrote to you: your server was stopped and will be destroyed.",
+        "service_removed" => "We wrote to you: you removed a server, and it will be destroyed.",
         "destruction_warning" => "We wrote to you: your server will soon be destroyed.",
         "service_expired" => "We wrote to you: your server is gone.",
         "order_abandoned" => "We wrote to you: we could not deliver.",

@@ -5,68 +5,120 @@
 //! constraint becomes [`StoreError::Conflict`]; a database that does not answer is [`StoreError::Unavailable`].
 //! What customers and staff read about it is written in the same transaction, into one timeline.
 
+use catalogue::labels::LabelShelf;
 use fault::Doing;
 use readers::Readers;
 use sqlx::{
     Connection, PgPool, Postgres, Transaction,
-    migrate::Migrator,
+    error::DatabaseError,
+    migrate::{MigrateError, Migrator},
     postgres::{PgConnectOptions, PgPoolOptions},
 };
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use together::Together;
+use uuid::Uuid;
 
+pub mod access;
 pub mod accounts;
 pub mod attention;
+pub mod audit;
 pub mod catalogue;
 pub mod credentials;
+pub mod devices;
+pub mod entitlements;
+pub mod factors;
 mod fault;
 pub mod inbox;
 pub mod instructions;
+pub mod invitations;
 pub mod letters;
+pub mod limits;
+pub mod members;
 pub mod mirror;
 pub mod operations;
 pub mod orders;
 pub mod pages;
 pub mod payment_events;
+pub mod people;
 pub mod plan_change;
+pub mod privacy;
 mod readers;
 pub mod reconcile;
 pub mod removals;
 pub mod reservations;
+pub mod rotation;
 pub mod seal;
 pub mod sessions;
 pub mod subscriptions;
 mod timeline;
+mod together;
+pub mod tokens;
+pub mod viewings;
 
+pub use access::{
+    AccessChange, CLOSED_DOMAIN, ChangeKind, LinkState, Pressed, USER_EPOCH,
+    close::{Closing, Living},
+    told::AddressDue,
+};
 pub use accounts::{Confirmed, LogIn, NewUser, SignedUp, User, Verification};
 pub use attention::{AttentionLine, AttentionVerdict, NewAttention, SettledAttention};
+pub use audit::{Actor, AuditBreak, AuditFilter, AuditHead, AuditLine, AuditStep, AuditWaiting, Entry};
 pub use catalogue::{Image, NewAddress, NewImage, NewNode, NewPlan, NewPrice, Plan, Price};
+pub use devices::{Device, NewDevice};
+pub use entitlements::{Further, NoPlace};
+pub use factors::{
+    Added, Factor, FactorChange, FactorChanged, Factors, RECOVERY_CODES, SEED_PURPOSE,
+    passkeys::{CeremonyKind, NewPasskey, PASSKEY_TAKEN_RULE, PASSKEYS_LIMIT_RULE, PasskeyLine, StoredPasskey},
+    reset::{FactorReset, FactorResetLine, KEEP_PURPOSE, ResetAsked},
+};
 pub use fault::StoreError;
 pub use inbox::DueEvent;
-pub use instructions::{InstructionEnd, InstructionLine};
+pub use instructions::{InstructionEnd, InstructionLine, lost::OpenInstruction};
+pub use invitations::{Accepted, Invitation, InvitationLine, Invited};
 pub use letters::{LetterState, NewLetter, QueuedLetter};
+pub use limits::{Counted, Rule, Taken};
+pub use members::{AccountLine, MemberChange, MemberLine, Seat, Viewing};
 pub use mirror::{
     CustomerMirror, CustomerRow, Difference, DifferenceKind, DisputeRow, DueLook, FoundSubscription,
     MirroredSubscription, PaidSubscription, PaymentRow, RefundRow, Round, UnpaidOrder,
 };
 pub use operations::{Gauges, Pool, PoolUse, WaitingSteps, WebhookHealth};
-pub use orders::{Lease, OrderBrief, OrderPlace};
+pub use orders::{Lease, OrderBrief, OrderPlace, close::PaidFor};
 pub use pages::{
     AccountInvoice, ChargeLine, Dashboard, EntitlementLine, InvoiceLine, InvoiceLinks, InvoiceStory, InvoicesPage,
-    MovingSubscription, NextCharge, OrderCard, OrderPage, PaidService, PendingPlan, PlanWish, RefundLine,
-    RefusedLetter, ReportLine, ServiceCard, ServicePage, StaffEvent, StaffOrder, StaffOverview, StaffSubscription,
-    StepLine, SubscriptionPage, TimelineLine, WaitingPlan,
+    MovingPage, MovingSubscription, NextCharge, OrderCard, OrderPage, PaidService, PendingPlan, PlanWish, RefundLine,
+    RefusedLetter, ReportLine, ServiceBeside, ServiceCard, ServicePage, StaffEvent, StaffOrder, StaffOverview,
+    StaffSubscription, StepLine, SubscriptionPage, TimelineLine, WaitingPlan,
 };
 pub use payment_events::{EventGatherer, NewPaymentEvent, PaymentEventListener, PutEvent};
+pub use people::{StaffChange, StaffLine};
 pub use plan_change::PlanVerdict;
+pub use privacy::{
+    erasures::{Erasure, ErasureChange, ErasureConfirmed, ErasureState, ErasureStep, ForgottenBuyer},
+    exports::{DataExport, ExportAsked, ExportState, PersonalRows},
+    obstacles::Obstacle,
+    retention::{Keeping, KeepingTerms, KeptLine, kept_after_erasure, schedule},
+};
 pub use reconcile::{LivingSubscription, StoredOrder};
 pub use removals::{Allowance, Approved, Held, HeldRemoval, NewRemoval, RemovalLine};
 pub use reservations::{NewOrder, Place, Reserved};
+pub use rotation::{SealedColumn, SealedRow};
 pub use seal::{KeyRing, SealFault};
-pub use sessions::SessionRows;
+pub use sessions::{SessionLine, SessionRows, Shown, Whereabouts};
 pub use subscriptions::{InvoicePrint, InvoiceRow, ServiceBrief, Subscription};
+pub use tokens::{Scope, TokenBearer, TokenHolding, TokenLine, TokenMade};
+pub use viewings::ViewingLine;
 
 /// Every change of the tables, in order; applied by [`Store::migrate`].
 pub static MIGRATOR: Migrator = sqlx::migrate!("../../migrations");
+
+/// How long after a migration that found a table in use it is tried again: whoever waited behind it gets on.
+const MIGRATION_PAUSE: Duration = Duration::from_secs(2);
+/// How long migrations are tried altogether.
+const MIGRATED_WITHIN: Duration = Duration::from_mins(10);
 
 /// How long a caller waits for a free connection before the database counts as away.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -83,7 +135,9 @@ const PLAN_ONCE: [(&str, &str); 1] = [("plan_cache_mode", "force_generic_plan")]
 #[derive(Clone)]
 pub struct Store {
     pool: PgPool,
-    readers: Arc<Readers>,
+    sessions: Together<String, sessions::LoadedRow>,
+    dashboards: Together<Uuid, Vec<pages::dashboard::Row>>,
+    labels: Arc<LabelShelf>,
 }
 
 impl core::fmt::Debug for Store {
@@ -115,21 +169,40 @@ impl Store {
         let readers = Arc::new(Readers::new(options.clone().options(PLAN_ONCE), lanes));
         let pool =
             PgPoolOptions::new().max_connections(pool_size).acquire_timeout(ACQUIRE_TIMEOUT).connect_lazy_with(options);
-        Ok(Self { pool, readers })
+        let (sessions, dashboards) = (sessions::together(&readers), pages::dashboard::together(&readers));
+        Ok(Self { pool, sessions, dashboards, labels: Arc::default() })
     }
 
-    /// Applies every migration that was not applied yet. Several processes may ask at once; one does it.
+    /// Applies every migration that was not applied yet. Several processes may ask at once; one does it. What runs meanwhile
+    /// queues behind a migration that waits for a table, so none waits for long: it is tried again after a pause.
     pub async fn migrate(&self) -> Result<(), StoreError> {
+        let began = Instant::now();
+        loop {
+            match self.try_to_migrate().await {
+                Err(fault) if found_a_table_in_use(&fault) && began.elapsed() < MIGRATED_WITHIN => {
+                    tracing::info!(%fault, "a table is in use; the migrations are tried again");
+                    tokio::time::sleep(MIGRATION_PAUSE).await;
+                }
+                done => return done,
+            }
+        }
+    }
+
+    async fn try_to_migrate(&self) -> Result<(), StoreError> {
         let doing = "applying migrations";
         let mut connection = self.pool.acquire().await.doing(doing)?.detach();
-        // A migration may take as long as it takes, and waits for another process that applies them.
+        // A migration may take as long as it takes once it has its table.
         sqlx::query("set statement_timeout = 0").execute(&mut connection).await.doing(doing)?;
-        sqlx::query("set lock_timeout = 0").execute(&mut connection).await.doing(doing)?;
-        MIGRATOR.run(&mut connection).await.map_err(|error| match error {
-            sqlx::migrate::MigrateError::Execute(source) => StoreError::Unavailable { doing, source },
+        sqlx::query("set lock_timeout = '2s'").execute(&mut connection).await.doing(doing)?;
+        let applied = MIGRATOR.run(&mut connection).await.map_err(|error| match error {
+            MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _) => {
+                StoreError::Unavailable { doing, source }
+            }
             _ => StoreError::Corrupt { what: "the list of applied migrations" },
-        })?;
-        connection.close().await.doing(doing)
+        });
+        // The lock that keeps other processes from doing the same goes with the connection.
+        let closed = connection.close().await.doing(doing);
+        applied.and(closed)
     }
 
     /// Says whether every migration of this program was applied.
@@ -159,4 +232,11 @@ impl Store {
     async fn begin(&self) -> Result<Transaction<'static, Postgres>, StoreError> {
         self.pool.begin().await.doing("beginning a transaction")
     }
+}
+
+/// Whether a migration waited too long for a table, or for another process that applies them, or each waited for the other.
+/// Source: PostgreSQL, "Error Codes", `lock_not_available` and `deadlock_detected`.
+fn found_a_table_in_use(fault: &StoreError) -> bool {
+    let StoreError::Unavailable { source, .. } = fault else { return false };
+    source.as_database_error().and_then(DatabaseError::code).is_some_and(|code| code == "55P03" || code == "40P01")
 }

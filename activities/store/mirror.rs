@@ -3,6 +3,7 @@
 use crate::{
     InvoiceRow, Store, StoreError,
     fault::Doing,
+    privacy::erasures::is_erased,
     subscriptions::put_invoices,
     timeline::{self, Entry, SYSTEM},
 };
@@ -20,6 +21,7 @@ mod rounds;
 pub use looks::DueLook;
 pub use rebuild::{FoundSubscription, PaidSubscription};
 pub use rounds::{Difference, DifferenceKind, MirroredSubscription, Round, UnpaidOrder};
+pub(crate) use rounds::{covers_too_few, put_difference};
 
 /// A customer as Stripe tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,14 +122,38 @@ pub struct CustomerMirror {
     pub disputes: Vec<DisputeRow>,
 }
 
+impl CustomerMirror {
+    /// The same without the pages and words that lead to a person.
+    fn unnamed(&self) -> Self {
+        let mut bare = self.clone();
+        for invoice in &mut bare.invoices {
+            (invoice.hosted_url, invoice.print.pdf_url) = (None, None);
+        }
+        for payment in &mut bare.payments {
+            (payment.receipt_url, payment.failure) = (None, None);
+        }
+        bare
+    }
+}
+
 impl Store {
     /// Writes down what Stripe said of a customer at `read_at`. Says `false`, and writes nothing, when it is nobody's we
     /// know.
     ///
     /// One that Stripe has deleted is no longer the customer of its account, and its living subscriptions are looked at.
+    /// What somebody has read later stays, but for what a wrong clock dates into the future.
+    /// Of an account whose data was erased nothing is written that names anybody.
     pub async fn put_customer(&self, mirror: &CustomerMirror, read_at: OffsetDateTime) -> Result<bool, StoreError> {
         let mut tx = self.begin().await?;
         let Some(account) = put_row(&mut tx, &mirror.customer, read_at).await? else { return Ok(false) };
+        let erased = is_erased(&mut tx, account).await?;
+        let unnamed;
+        let mirror = if erased {
+            unnamed = mirror.unnamed();
+            &unnamed
+        } else {
+            mirror
+        };
         put_invoices(&mut tx, &mirror.invoices, read_at).await?;
         let id = &mirror.customer.id;
         for payment in sorted(&mirror.payments, |row| &row.id) {
@@ -141,6 +167,13 @@ impl Store {
         }
         if mirror.customer.deleted {
             forget_customer(&mut tx, id, account).await?;
+        }
+        if erased {
+            // Nobody is left to read the lines about what was given back.
+            sqlx::query!("delete from timeline where account_id = $1", account.0)
+                .execute(&mut *tx)
+                .await
+                .doing("removing lines nobody reads")?;
         }
         tx.commit().await.doing("mirroring a customer")?;
         Ok(true)
@@ -211,7 +244,7 @@ async fn put_row(
             balance_minor = excluded.balance_minor, currency = coalesce(excluded.currency, billing_customers.currency),
             delinquent = excluded.delinquent,
             created_at = coalesce(excluded.created_at, billing_customers.created_at), read_at = excluded.read_at
-         where billing_customers.read_at <= excluded.read_at",
+         where billing_customers.read_at <= excluded.read_at or billing_customers.read_at > clock_timestamp()",
         customer.id,
         account,
         customer.deleted,
@@ -268,7 +301,7 @@ async fn put_payment(
             order_id = excluded.order_id, status = excluded.status, amount_minor = excluded.amount_minor,
             refunded_minor = excluded.refunded_minor, disputed = excluded.disputed, failure = excluded.failure,
             receipt_url = excluded.receipt_url, read_at = excluded.read_at
-         where payments.read_at <= excluded.read_at",
+         where payments.read_at <= excluded.read_at or payments.read_at > clock_timestamp()",
         payment.id,
         payment.intent,
         customer,
@@ -298,7 +331,7 @@ async fn put_refund(db: &mut PgConnection, refund: &RefundRow, read_at: OffsetDa
          values ($1, $2, $3, $4, $5, $6, $7, $8)
          on conflict (id) do update set status = excluded.status, amount_minor = excluded.amount_minor,
             reason = excluded.reason, read_at = excluded.read_at
-         where refunds.read_at <= excluded.read_at",
+         where refunds.read_at <= excluded.read_at or refunds.read_at > clock_timestamp()",
         refund.id,
         refund.payment,
         refund.status,
@@ -320,7 +353,7 @@ async fn put_dispute(db: &mut PgConnection, dispute: &DisputeRow, read_at: Offse
          values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
          on conflict (id) do update set status = excluded.status, amount_minor = excluded.amount_minor,
             reason = excluded.reason, answer_by = excluded.answer_by, read_at = excluded.read_at
-         where disputes.read_at <= excluded.read_at",
+         where disputes.read_at <= excluded.read_at or disputes.read_at > clock_timestamp()",
         dispute.id,
         dispute.payment,
         dispute.status,

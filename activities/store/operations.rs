@@ -34,8 +34,8 @@ pub struct Gauges {
 pub struct WaitingSteps {
     /// Which step.
     pub step: Step,
-    /// Whether orders wait there, and not subscriptions.
-    pub of_orders: bool,
+    /// Whose: what the ids of the workflows that wait there begin with (`order`, `letter` …).
+    pub workflow: String,
     /// How many.
     pub count: i64,
     /// How long the oldest has waited, in seconds.
@@ -88,7 +88,7 @@ impl Store {
                     where state in ('queued', 'started')), 0)::float8 as "letters_oldest_secs!",
                 (select count(*) from letters where state = 'refused' and created_at > now() - interval '1 day')
                     as "letters_refused!",
-                coalesce((select extract(epoch from now() - min(paid_at)) from orders
+                coalesce((select extract(epoch from now() - min(coalesce(paid_at, created_at))) from orders
                     where status = 'provisioning'), 0)::float8 as "undelivered_oldest_secs!",
                 (select extract(epoch from max(finished_at))::float8 from backups) as backup_finished_at"#
         )
@@ -109,12 +109,12 @@ impl Store {
         rows.into_iter().map(|row| Ok((word(&row.status, "an order's status")?, row.count))).collect()
     }
 
-    /// The steps that wait for staff now, by step.
+    /// The steps that wait for staff now, by step and kind of workflow.
     pub async fn waiting_steps(&self) -> Result<Vec<WaitingSteps>, StoreError> {
         let rows = sqlx::query!(
-            r#"select step, subscription_id is null as "of_orders!", count(*) as "count!",
+            r#"select step, split_part(workflow_id, '-', 1) as "workflow!", count(*) as "count!",
                 extract(epoch from now() - min(raised_at))::float8 as "oldest_secs!"
-               from attention where settled_at is null group by step, subscription_id is null"#
+               from attention where settled_at is null group by step, split_part(workflow_id, '-', 1)"#
         )
         .fetch_all(&self.pool)
         .await
@@ -123,7 +123,7 @@ impl Store {
             .map(|row| {
                 Ok(WaitingSteps {
                     step: word(&row.step, "a step")?,
-                    of_orders: row.of_orders,
+                    workflow: row.workflow,
                     count: row.count,
                     oldest_secs: row.oldest_secs,
                 })

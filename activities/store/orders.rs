@@ -15,7 +15,7 @@ use domain::{
 use sqlx::PgConnection;
 use std::net::IpAddr;
 
-pub(crate) mod close;
+pub mod close;
 pub(crate) mod steps;
 
 /// One address held for an order.
@@ -107,6 +107,8 @@ pub struct OrderBrief {
     pub dns_name: Option<String>,
     /// How many days cost nothing at first.
     pub trial_days: u32,
+    /// The subscription that covers it, when nothing was paid for it.
+    pub covered_by: Option<SubscriptionId>,
 }
 
 impl Store {
@@ -147,7 +149,7 @@ impl Store {
     }
 
     /// Notes that an order is delivered: its service runs, every step that was running is done, and the letter that says
-    /// so waits to be sent. Gives the seconds since it was paid; nothing when it was noted before.
+    /// so waits to be sent. Gives the seconds since it was paid (or ordered, when it is covered); nothing when it was noted before.
     ///
     /// *Errors*: [`StoreError::Conflict`] (`order_closed`) when the order is not being built.
     pub async fn delivered(&self, order: OrderId) -> Result<Option<f64>, StoreError> {
@@ -159,7 +161,7 @@ impl Store {
         }
         let taken_secs = sqlx::query_scalar!(
             r#"update orders set status = $2, delivered_at = now() where id = $1
-               returning extract(epoch from now() - coalesce(paid_at, now()))::float8 as "secs!""#,
+               returning extract(epoch from now() - coalesce(paid_at, created_at))::float8 as "secs!""#,
             order.0,
             OrderStatus::Delivered.as_str(),
         )
@@ -275,6 +277,15 @@ impl Store {
             .map(|id| id.map(OrderId))
     }
 
+    /// The order a service was built for.
+    pub async fn order_of_service(&self, service: ServiceId) -> Result<Option<OrderId>, StoreError> {
+        sqlx::query_scalar!("select id from orders where service_id = $1", service.0)
+            .fetch_optional(&self.pool)
+            .await
+            .doing("looking for the order of a service")
+            .map(|id| id.map(OrderId))
+    }
+
     /// Whether an account may still have days that cost nothing with this order.
     pub async fn trial_is_left(&self, account: AccountId, order: OrderId) -> Result<bool, StoreError> {
         sqlx::query_scalar!(
@@ -303,17 +314,32 @@ impl Store {
     pub async fn brief(&self, order: OrderId) -> Result<Option<OrderBrief>, StoreError> {
         let row = sqlx::query!(
             r#"select o.account_id, o.service_id, o.status, o.reason, o.hostname, o.sealed_ssh_key, o.stripe_session_id,
-                o.checkout_url, o.subscription_id, p.slug as plan_slug, p.name as plan_name, p.cores, p.memory_mib,
-                p.disk_gib, pr.stripe_price_id, pr.amount_minor, pr.currency, pr.term, i.slug as image_slug,
-                i.name as image_name, i.template_vmid, a.stripe_customer_id, u.id as user_id, u.name as user_name,
-                u.email, s.status as "service_status?", s.dns_name, o.trial_days
+                o.checkout_url, o.subscription_id, p.slug as plan_slug, p.name as plan_name, m.cores as "cores!",
+                m.memory_mib as "memory_mib!", m.disk_gib as "disk_gib!", o.covered_by, pr.stripe_price_id, pr.amount_minor, pr.currency, pr.term, i.slug as image_slug,
+                i.name as image_name, i.template_vmid, a.stripe_customer_id, u.id as "user_id!", u.name as "user_name!",
+                u.email as "email!", s.status as "service_status?", s.dns_name, o.trial_days
                from orders o
                join plans p on p.id = o.plan_id
+               join machine_sizes m on m.order_id = o.id
                join prices pr on pr.id = o.price_id
                join images i on i.slug = o.image
                join accounts a on a.id = o.account_id
                join lateral (
-                select * from users where account_id = o.account_id order by created_at, id limit 1
+                (
+                    select w.id, w.name, w.email from members m
+                    cross join lateral (
+                        select id, name, email, created_at, closed_at from users where id = m.user_id limit 1
+                    ) w
+                    where m.account_id = o.account_id
+                    order by w.closed_at is not null, m.role <> 'owner', m.created_at, w.created_at, w.id limit 1
+                )
+                union all
+                (
+                    select h.id, h.name, h.email from users h
+                    where h.account_id = o.account_id
+                        and not exists (select 1 from members m where m.account_id = o.account_id)
+                    order by h.created_at, h.id limit 1
+                )
                ) u on true
                left join services s on s.order_id = o.id
                where o.id = $1"#,
@@ -351,6 +377,7 @@ impl Store {
             subscription: row.subscription_id.map(SubscriptionId),
             dns_name: row.dns_name,
             trial_days: count(row.trial_days, "an order's trial")?,
+            covered_by: row.covered_by.map(SubscriptionId),
         }))
     }
 
@@ -399,6 +426,7 @@ struct Locked {
     status: OrderStatus,
     subscription: Option<String>,
     trial_days: i32,
+    covered: bool,
 }
 
 /// Locks an order. It is always locked first.
@@ -407,16 +435,19 @@ async fn lock(db: &mut PgConnection, order: OrderId) -> Result<Locked, StoreErro
 }
 
 async fn try_lock(db: &mut PgConnection, order: OrderId) -> Result<Option<Locked>, StoreError> {
-    let row =
-        sqlx::query!("select status, subscription_id, trial_days from orders where id = $1 for no key update", order.0)
-            .fetch_optional(db)
-            .await
-            .doing("locking an order")?;
+    let row = sqlx::query!(
+        "select status, subscription_id, trial_days, covered_by from orders where id = $1 for no key update",
+        order.0
+    )
+    .fetch_optional(db)
+    .await
+    .doing("locking an order")?;
     let Some(row) = row else { return Ok(None) };
     Ok(Some(Locked {
         status: word(&row.status, "an order's status")?,
         subscription: row.subscription_id,
         trial_days: row.trial_days,
+        covered: row.covered_by.is_some(),
     }))
 }
 

@@ -1,5 +1,5 @@
 //! What the pages show, each read with as few questions as it takes.
-use crate::{AttentionLine, HeldRemoval, InstructionLine, Lease};
+use crate::{AttentionLine, HeldRemoval, InstructionLine, Lease, PaidFor};
 use domain::{
     billing::{Phase, SubscriptionStatus},
     ids::{OrderId, ServiceId, SubscriptionId},
@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use time::OffsetDateTime;
 
 mod charges;
-mod dashboard;
+pub(crate) mod dashboard;
 mod history;
 mod invoices;
 mod order;
@@ -23,7 +23,7 @@ mod waiting;
 
 pub use charges::{ChargeLine, RefundLine};
 pub use invoices::{AccountInvoice, InvoiceLinks, InvoicesPage};
-pub use subscription::{InvoiceStory, MovingSubscription, PaidService, ReportLine, SubscriptionPage};
+pub use subscription::{InvoiceStory, MovingPage, MovingSubscription, PaidService, ReportLine, SubscriptionPage};
 pub use waiting::{PendingPlan, PlanWish, WaitingPlan};
 
 /// What an account has, owes and may still order.
@@ -78,6 +78,8 @@ pub struct ServiceCard {
     pub pending_plan: Option<String>,
     /// Until when it costs nothing, while it has never cost anything.
     pub trial_until: Option<OffsetDateTime>,
+    /// Whether its subscription covers it beside the one it was paid for.
+    pub covered: bool,
 }
 
 /// One order on the dashboard.
@@ -110,6 +112,8 @@ pub struct EntitlementLine {
     pub quantity: u32,
     /// How many of them are used.
     pub used: i64,
+    /// Whether the subscription is paid and goes on, so that what is free may be ordered.
+    pub open: bool,
 }
 
 /// What will be charged next for one subscription.
@@ -162,9 +166,13 @@ pub struct OrderPage {
     pub delivered_at: Option<OffsetDateTime>,
     /// When it was closed without a service.
     pub closed_at: Option<OffsetDateTime>,
+    /// The subscription that covers it, when nothing is paid for it.
+    pub covered_by: Option<SubscriptionId>,
+    /// What was paid for it, once it was given up.
+    pub paid: PaidFor,
     /// Where it can be paid; only while it waits for its payment.
     pub checkout_url: Option<String>,
-    /// Every step of an order in the page's order; a step not begun is waiting.
+    /// Every step of such an order in the page's order; a step not begun is waiting.
     pub steps: Vec<StepLine>,
     /// Its history, oldest first.
     pub timeline: Vec<TimelineLine>,
@@ -200,6 +208,7 @@ pub struct TimelineLine {
 
 /// One service in full.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, and most services have none")]
 pub struct ServicePage {
     /// Which.
     pub id: ServiceId,
@@ -239,6 +248,8 @@ pub struct ServicePage {
     pub cancel_at_period_end: bool,
     /// When the machine will be destroyed, if it will.
     pub destroy_at: Option<OffsetDateTime>,
+    /// Whether its customer takes it away, or did.
+    pub removed: bool,
     /// Where the oldest unpaid invoice can be paid.
     pub open_invoice_url: Option<String>,
     /// The newest 24 invoices, newest first.
@@ -255,6 +266,21 @@ pub struct ServicePage {
     pub pending_plan: Option<PendingPlan>,
     /// Until when it costs nothing, while it has never cost anything.
     pub trial_until: Option<OffsetDateTime>,
+    /// Whether its subscription covers it beside the one it was paid for.
+    pub covered: bool,
+    /// What else its subscription pays for and is not gone.
+    pub beside: Vec<ServiceBeside>,
+}
+
+/// Another service of the same subscription.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceBeside {
+    /// Which.
+    pub id: ServiceId,
+    /// One DNS label.
+    pub hostname: String,
+    /// Whether it is covered, too; the other is the one that the subscription was begun for.
+    pub covered: bool,
 }
 
 /// One invoice.

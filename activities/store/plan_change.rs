@@ -2,6 +2,7 @@
 use crate::{
     Store, StoreError,
     fault::Doing,
+    mirror::{covers_too_few, put_difference},
     timeline::{self, Entry, SYSTEM},
 };
 use domain::{
@@ -22,6 +23,8 @@ pub enum PlanVerdict {
     NoRoom,
     /// A disk would have to shrink.
     Shrinks,
+    /// It covers fewer services than there are.
+    TooMany,
     /// No plan of ours has that price.
     Unknown,
 }
@@ -30,14 +33,31 @@ pub enum PlanVerdict {
 struct Sold {
     plan: Uuid,
     price: Uuid,
-    memory_mib: i32,
-    disk_gib: i32,
-    cores: i32,
+    kind: String,
+    service_limit: i32,
+    /// The machine that is paid for.
+    own: Size,
+    /// Each further one.
+    further: Size,
     line: String,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Size {
+    cores: i32,
+    memory_mib: i32,
+    disk_gib: i32,
+}
+
+/// An order whose machine follows the plan.
+struct Follower {
+    order: OrderId,
+    covered: bool,
+}
+
 impl Store {
-    /// Says whether every machine of the subscription can become what the plan of this Stripe price is, room aside.
+    /// Says whether every machine of the subscription can become what the plan of this Stripe price is, room aside, and
+    /// whether it covers them all.
     pub async fn check_plan(
         &self,
         subscription: &SubscriptionId,
@@ -45,8 +65,12 @@ impl Store {
     ) -> Result<PlanVerdict, StoreError> {
         let mut tx = self.begin().await?;
         let Some(sold) = sold(&mut tx, stripe_price).await? else { return Ok(PlanVerdict::Unknown) };
-        for order in lock(&mut tx, subscription).await? {
-            if shrinks(&mut tx, order, &sold).await? {
+        let followers = lock(&mut tx, subscription).await?;
+        if too_many(&followers, &sold) {
+            return Ok(PlanVerdict::TooMany);
+        }
+        for follower in &followers {
+            if shrinks(&mut tx, follower, &sold).await? {
                 return Ok(PlanVerdict::Shrinks);
             }
         }
@@ -54,7 +78,7 @@ impl Store {
     }
 
     /// Holds the memory that the plan of this Stripe price needs for every machine of the subscription, beside what they hold
-    /// already. Nothing is held when it is not there for all, or a disk would have to shrink.
+    /// already. Nothing is held when it is not there for all, a disk would have to shrink, or it does not cover them all.
     pub async fn hold_room_for_plan(
         &self,
         subscription: &SubscriptionId,
@@ -63,6 +87,9 @@ impl Store {
         let mut tx = self.begin().await?;
         let orders = lock(&mut tx, subscription).await?;
         let Some(sold) = sold(&mut tx, stripe_price).await? else { return Ok(PlanVerdict::Unknown) };
+        if too_many(&orders, &sold) {
+            return Ok(PlanVerdict::TooMany);
+        }
         let verdict = hold(&mut tx, &orders, &sold).await?;
         if verdict == PlanVerdict::Done {
             tx.commit().await.doing("holding memory for a plan")?;
@@ -73,11 +100,11 @@ impl Store {
     /// Holds only the memory that the plan needs which each machine was built for or fitted to.
     pub async fn give_room_back(&self, subscription: &SubscriptionId) -> Result<PlanVerdict, StoreError> {
         let mut tx = self.begin().await?;
-        for order in lock(&mut tx, subscription).await? {
+        for follower in lock(&mut tx, subscription).await? {
             sqlx::query!(
-                "update reservations r set memory_mib = p.memory_mib from orders o join plans p on p.id = o.plan_id
-                 where o.id = $1 and r.order_id = o.id and r.released_at is null and r.memory_mib <> p.memory_mib",
-                order.0,
+                "update reservations r set memory_mib = m.memory_mib from machine_sizes m
+                 where m.order_id = $1 and r.order_id = $1 and r.released_at is null and r.memory_mib <> m.memory_mib",
+                follower.order.0,
             )
             .execute(&mut *tx)
             .await
@@ -87,8 +114,9 @@ impl Store {
         Ok(PlanVerdict::Done)
     }
 
-    /// Notes what the subscription is charged for now: plan and price of the subscription and of the orders it pays for. What
-    /// a machine cannot become is not noted for it, but the price is. `before` is the price the machines were fitted to.
+    /// Notes what the subscription is charged for now: plan and price of the subscription and of the orders it pays for, and
+    /// how many services it covers; those it has beyond that stay, and staff are shown them. What a machine cannot become is
+    /// not noted for it, but the price is. `before` is the price the machines were fitted to.
     pub async fn apply_plan(
         &self,
         subscription: &SubscriptionId,
@@ -107,8 +135,13 @@ impl Store {
         .execute(&mut *tx)
         .await
         .doing("noting another price")?;
+        if too_many(&orders, &sold) {
+            let used = i64::try_from(orders.len()).unwrap_or(i64::MAX);
+            put_difference(&mut tx, &covers_too_few(subscription, i64::from(sold.service_limit), used)).await?;
+        }
         if changed.rows_affected() == 1 {
-            for order in &orders {
+            cover(&mut tx, subscription, &sold).await?;
+            for Follower { order, .. } in &orders {
                 let fact = format!("subscription/{subscription}/plan/{}/{order}", Uuid::new_v4());
                 let entry = Entry { order: *order, actor: SYSTEM, kind: "subscription", line: &sold.line, fact: &fact };
                 timeline::write(&mut tx, entry).await?;
@@ -116,7 +149,7 @@ impl Store {
         }
         let verdict = hold(&mut tx, &orders, &sold).await?;
         if verdict == PlanVerdict::Done {
-            for order in &orders {
+            for Follower { order, .. } in &orders {
                 sqlx::query!(
                     "update orders set plan_id = $2, price_id = $3 where id = $1 and (plan_id <> $2 or price_id <> $3)",
                     order.0,
@@ -133,21 +166,40 @@ impl Store {
             None => None,
         };
         tx.commit().await.doing("noting another plan")?;
-        let same = before.is_some_and(|before| before.size() == sold.size());
+        let same = before.is_some_and(|before| orders.iter().all(|one| before.size(one) == sold.size(one)));
         Ok(if same && verdict == PlanVerdict::Done { PlanVerdict::SameSize } else { verdict })
     }
 }
 
 impl Sold {
-    const fn size(&self) -> [i32; 3] {
-        [self.cores, self.memory_mib, self.disk_gib]
+    const fn size(&self, follower: &Follower) -> Size {
+        if follower.covered { self.further } else { self.own }
     }
 }
 
+/// Whether a plan covers fewer services than these.
+fn too_many(followers: &[Follower], sold: &Sold) -> bool {
+    usize::try_from(sold.service_limit).is_ok_and(|limit| followers.len() > limit)
+}
+
+/// Notes how many services a subscription covers from now on.
+async fn cover(db: &mut PgConnection, subscription: &SubscriptionId, sold: &Sold) -> Result<(), StoreError> {
+    sqlx::query!(
+        "update entitlements set quantity = $3 where subscription_id = $1 and kind = $2 and closed_at is null",
+        subscription.0,
+        sold.kind,
+        sold.service_limit,
+    )
+    .execute(db)
+    .await
+    .doing("changing an entitlement")?;
+    Ok(())
+}
+
 /// Locks the orders of the services it pays for, and the nodes.
-async fn lock(db: &mut PgConnection, subscription: &SubscriptionId) -> Result<Vec<OrderId>, StoreError> {
-    let orders = sqlx::query_scalar!(
-        "select o.id from orders o where o.id in (
+async fn lock(db: &mut PgConnection, subscription: &SubscriptionId) -> Result<Vec<Follower>, StoreError> {
+    let orders = sqlx::query!(
+        "select o.id, o.covered_by from orders o where o.id in (
             select s.order_id from services s where s.subscription_id = $1 and s.status not in ('expired', 'undone'))
          order by o.id for no key update",
         subscription.0,
@@ -159,13 +211,16 @@ async fn lock(db: &mut PgConnection, subscription: &SubscriptionId) -> Result<Ve
         .fetch_all(db)
         .await
         .doing("waiting to choose a node")?;
-    Ok(orders.into_iter().map(OrderId).collect())
+    Ok(orders.into_iter().map(|row| Follower { order: OrderId(row.id), covered: row.covered_by.is_some() }).collect())
 }
 
 async fn sold(db: &mut PgConnection, stripe_price: &str) -> Result<Option<Sold>, StoreError> {
     let row = sqlx::query!(
-        "select p.id as plan_id, pr.id as price_id, p.memory_mib, p.disk_gib, p.cores, p.name, pr.term
-         from prices pr join plans p on p.id = pr.plan_id where pr.stripe_price_id = $1",
+        r#"select p.id as plan_id, pr.id as price_id, p.memory_mib, p.disk_gib, p.cores, p.name, pr.term, p.kind,
+            p.service_limit, coalesce(p.further_cores, p.cores) as "further_cores!",
+            coalesce(p.further_memory_mib, p.memory_mib) as "further_memory_mib!",
+            coalesce(p.further_disk_gib, p.disk_gib) as "further_disk_gib!"
+           from prices pr join plans p on p.id = pr.plan_id where pr.stripe_price_id = $1"#,
         stripe_price,
     )
     .fetch_optional(db)
@@ -176,20 +231,25 @@ async fn sold(db: &mut PgConnection, stripe_price: &str) -> Result<Option<Sold>,
         Sold {
             plan: row.plan_id,
             price: row.price_id,
-            memory_mib: row.memory_mib,
-            disk_gib: row.disk_gib,
-            cores: row.cores,
+            kind: row.kind,
+            service_limit: row.service_limit,
+            own: Size { cores: row.cores, memory_mib: row.memory_mib, disk_gib: row.disk_gib },
+            further: Size {
+                cores: row.further_cores,
+                memory_mib: row.further_memory_mib,
+                disk_gib: row.further_disk_gib,
+            },
             line: format!("Your plan is {} now, paid {often}.", row.name),
         }
     }))
 }
 
 /// Whether the machine of an order would have to give disk back.
-async fn shrinks(db: &mut PgConnection, order: OrderId, sold: &Sold) -> Result<bool, StoreError> {
+async fn shrinks(db: &mut PgConnection, follower: &Follower, sold: &Sold) -> Result<bool, StoreError> {
     sqlx::query_scalar!(
-        r#"select p.disk_gib > $2 as "shrinks!" from orders o join plans p on p.id = o.plan_id where o.id = $1"#,
-        order.0,
-        sold.disk_gib,
+        r#"select m.disk_gib > $2 as "shrinks!" from machine_sizes m where m.order_id = $1"#,
+        follower.order.0,
+        sold.size(follower).disk_gib,
     )
     .fetch_one(db)
     .await
@@ -197,11 +257,12 @@ async fn shrinks(db: &mut PgConnection, order: OrderId, sold: &Sold) -> Result<b
 }
 
 /// Holds the plan's memory for each machine; what is held beyond it stays until the machine is fitted. The nodes are locked.
-async fn hold(db: &mut PgConnection, orders: &[OrderId], sold: &Sold) -> Result<PlanVerdict, StoreError> {
-    for order in orders {
-        if shrinks(db, *order, sold).await? {
+async fn hold(db: &mut PgConnection, orders: &[Follower], sold: &Sold) -> Result<PlanVerdict, StoreError> {
+    for follower in orders {
+        if shrinks(db, follower, sold).await? {
             return Ok(PlanVerdict::Shrinks);
         }
+        let (order, memory_mib) = (follower.order, sold.size(follower).memory_mib);
         let fits = sqlx::query_scalar!(
             r#"select n.memory_mib_limit - coalesce((
                     select sum(other.memory_mib) from reservations other
@@ -209,7 +270,7 @@ async fn hold(db: &mut PgConnection, orders: &[OrderId], sold: &Sold) -> Result<
                 >= greatest($2, 0) or r.memory_mib >= $2 as "fits!"
                from reservations r join nodes n on n.name = r.node where r.order_id = $1"#,
             order.0,
-            sold.memory_mib,
+            memory_mib,
         )
         .fetch_one(&mut *db)
         .await
@@ -220,7 +281,7 @@ async fn hold(db: &mut PgConnection, orders: &[OrderId], sold: &Sold) -> Result<
         sqlx::query!(
             "update reservations set memory_mib = $2 where order_id = $1 and released_at is null and memory_mib < $2",
             order.0,
-            sold.memory_mib,
+            memory_mib,
         )
         .execute(&mut *db)
         .await

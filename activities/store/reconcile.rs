@@ -2,11 +2,13 @@
 use crate::{
     Store, StoreError,
     fault::{Doing, count, word},
+    timeline::SYSTEM,
 };
 use domain::{
     UnixSecs,
-    billing::Phase,
-    ids::{AccountId, OrderId, ServiceId, SubscriptionId, Vmid},
+    billing::{Leaving, Phase},
+    ids::{AccountId, InstructionId, OrderId, ServiceId, SubscriptionId, Vmid},
+    instruction::{Ask, Instruction},
     order::OrderStatus,
     plan::Term,
 };
@@ -38,6 +40,8 @@ pub struct StoredOrder {
     pub sealed_ssh_key: Option<String>,
     /// How many days cost nothing at first.
     pub trial_days: u32,
+    /// The subscription that covers it, when nothing is paid for it.
+    pub covered_by: Option<SubscriptionId>,
 }
 
 /// A subscription that must have a workflow, and where it stood.
@@ -139,7 +143,7 @@ impl Store {
     pub async fn unfinished_orders(&self) -> Result<Vec<StoredOrder>, StoreError> {
         let rows = sqlx::query!(
             "select o.id, o.account_id, o.service_id, o.status, p.slug, pr.term, pr.currency, o.hostname, o.image,
-                o.sealed_ssh_key, o.trial_days
+                o.sealed_ssh_key, o.trial_days, o.covered_by
              from orders o join plans p on p.id = o.plan_id join prices pr on pr.id = o.price_id
              where o.status in ('awaiting_payment', 'provisioning') order by o.created_at"
         )
@@ -160,6 +164,7 @@ impl Store {
                     image: row.image,
                     sealed_ssh_key: row.sealed_ssh_key,
                     trial_days: count(row.trial_days, "an order's trial")?,
+                    covered_by: row.covered_by.map(SubscriptionId),
                 })
             })
             .collect()
@@ -191,6 +196,38 @@ impl Store {
                 })
             })
             .collect()
+    }
+
+    /// Which servers of a subscription were set aside because their customer takes them away, and since when.
+    pub async fn set_aside(&self, subscription: &SubscriptionId) -> Result<Vec<Leaving>, StoreError> {
+        let rows = sqlx::query!(
+            r#"select s.id, extract(epoch from s.changed_at)::bigint as "stopped_at!", i.id as "instruction?",
+                i.actor as "actor?", i.reason as "reason?"
+               from services s left join lateral (
+                select told.id, told.actor, told.reason from instructions told
+                where told.subscription_id = s.subscription_id and told.kind = 'remove_server' and told.about = s.id::text
+                order by told.asked_at desc limit 1
+               ) i on true
+               where s.subscription_id = $1 and s.status = 'retained' and s.destroy_at is not null
+               order by s.changed_at, s.id"#,
+            subscription.0,
+        )
+        .fetch_all(&self.pool)
+        .await
+        .doing("reading what was set aside")?;
+        Ok(rows
+            .into_iter()
+            .map(|row| {
+                let service = ServiceId(row.id);
+                let instruction = Instruction {
+                    id: InstructionId(row.instruction.unwrap_or(row.id)),
+                    by: row.actor.unwrap_or_else(|| SYSTEM.to_owned()),
+                    reason: row.reason.unwrap_or_default(),
+                    what: Ask::RemoveServer { service },
+                };
+                Leaving { service, instruction, stopped_at: Some(row.stopped_at) }
+            })
+            .collect())
     }
 
     /// Makes an order hold the place where its machine was found, instead of the one it was given just now. Addresses that

@@ -4,13 +4,15 @@
 //! are asked in one transaction, right before the act.
 use crate::{
     Store, StoreError,
+    audit::{self, Actor},
     fault::{Doing, word},
 };
 use domain::{
     UnixSecs,
-    ids::{OrderId, SubscriptionId},
+    ids::{AccountId, OrderId, ServiceId, SubscriptionId},
     removal::{HeldBy, RemovalKind},
 };
+use serde_json::json;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
@@ -38,6 +40,8 @@ pub struct NewRemoval {
     pub reminders: u32,
     /// How long it has to have had the last notice, in seconds.
     pub notice_secs: i64,
+    /// The one server it takes away, where its customer wants only that.
+    pub service: Option<ServiceId>,
 }
 
 /// Why something is held back.
@@ -89,8 +93,8 @@ impl Store {
         // Whatever else it wanted before, it does not want any more.
         not_held(&mut tx, &asked.subscription, Some(&asked.occasion)).await?;
         sqlx::query!(
-            "insert into removals (occasion, subscription_id, order_id, kind, cause, why, allowed_at)
-             values ($1, $2, $3, $4, $5, $6, case when $5::text is null then now() end)
+            "insert into removals (occasion, subscription_id, order_id, kind, cause, why, allowed_at, service_id)
+             values ($1, $2, $3, $4, $5, $6, case when $5::text is null then now() end, $7)
              on conflict (occasion) do update set cause = excluded.cause, why = excluded.why,
                 allowed_at = coalesce(removals.allowed_at, excluded.allowed_at)",
             asked.occasion,
@@ -99,6 +103,7 @@ impl Store {
             asked.kind.as_str(),
             held.as_ref().map(|held| held.by.as_str()),
             held.as_ref().map(|held| held.why.as_str()),
+            asked.service.map(|service| service.0),
         )
         .execute(&mut *tx)
         .await
@@ -118,20 +123,39 @@ impl Store {
         let mut tx = self.begin().await?;
         breaker::lock(&mut tx).await?;
         let approved = sqlx::query!(
-            "update removals set cause = null, why = null, allowed_at = coalesce(allowed_at, now()), approved_at = now(),
-                approved_by = $3, approved_because = $4
-             where cause = any($5) and (occasion = $1 or asked_at <= $2)",
+            r#"with held as (
+                select occasion, cause, why from removals
+                where cause = any($5) and (occasion = $1 or asked_at <= $2) for update
+               )
+               update removals r set cause = null, why = null, allowed_at = coalesce(r.allowed_at, now()),
+                approved_at = now(), approved_by = $3, approved_because = $4
+               from held where r.occasion = held.occasion
+               returning r.occasion as "occasion!", held.cause, held.why,
+                (select o.account_id from orders o where o.id = r.order_id) as "account_id!""#,
             one,
             until,
             by,
             because,
             &asks,
         )
-        .execute(&mut *tx)
+        .fetch_all(&mut *tx)
         .await
         .doing("approving what is held back")?;
+        let actor = Actor::named(&mut tx, by).await?;
+        for row in &approved {
+            let entry = audit::Entry {
+                actor,
+                action: "removal.approved",
+                account: Some(AccountId(row.account_id)),
+                subject: format!("removal/{}", row.occasion),
+                network: None,
+                before: Some(json!({ "held_by": row.cause, "why": row.why })),
+                after: Some(json!({ "held_by": null, "because": because })),
+            };
+            audit::note(&mut tx, &entry).await?;
+        }
         tx.commit().await.doing("approving what is held back")?;
-        Ok(approved.rows_affected())
+        Ok(u64::try_from(approved.len()).unwrap_or(u64::MAX))
     }
 
     /// How much is held back, by cause.

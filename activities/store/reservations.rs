@@ -2,11 +2,12 @@
 use crate::{
     Store, StoreError,
     catalogue::number,
+    entitlements,
     fault::{Doing, count},
     timeline,
 };
 use domain::{
-    ids::{AccountId, OrderId, ServiceId, Vmid},
+    ids::{AccountId, OrderId, ServiceId, SubscriptionId, Vmid},
     order::{OrderStatus, Step},
     plan::Term,
 };
@@ -36,6 +37,8 @@ pub struct NewOrder {
     /// How many days are to cost nothing at first. They do only where the plan still says so, and for an account that had
     /// no such days before.
     pub trial_days: u32,
+    /// The subscription that covers it, when nothing is paid for it; plan and price are then that one's.
+    pub covered_by: Option<SubscriptionId>,
 }
 
 /// What became of an attempt to reserve.
@@ -58,17 +61,29 @@ pub struct Place {
 
 impl Store {
     /// Writes an order down and holds node, machine number and addresses for it, in one transaction; opening its payment
-    /// page is the next step. The same order again gives the answer of the first time, even when it no longer holds them.
+    /// page is the next step. For an account that was closed nothing is free. The same order again gives the answer of the
+    /// first time, even when it no longer holds them. One that a subscription covers holds its place in the entitlement as
+    /// well, and building is the next step.
     ///
     /// *Errors*: [`StoreError::Conflict`] when the order or its service is somebody else's, or when plan, price or image
     /// are not on sale (`not_on_sale`).
     pub async fn reserve(&self, order: &NewOrder) -> Result<Reserved, StoreError> {
         let mut tx = self.begin().await?;
+        if let Some(by) = &order.covered_by {
+            let held = entitlements::reserve(&mut tx, order, by).await?;
+            tx.commit().await.doing("reserving")?;
+            return Ok(held);
+        }
         if !insert_order(&mut tx, order).await? {
             return answered(&mut tx, order).await;
         }
-        lock_nodes(&mut tx).await?;
-        let held = hold(&mut tx, order.order).await?;
+        // The order's row waits for an account that is being closed: it is seen there, or the closing is seen here.
+        let held = if is_closed(&mut tx, order.account).await? {
+            Reserved::SoldOut
+        } else {
+            lock_nodes(&mut tx).await?;
+            hold(&mut tx, order.order).await?
+        };
         if let Reserved::Held(_) = held {
             sqlx::query!(
                 "insert into order_steps (order_id, step, state, finished_at)
@@ -221,8 +236,17 @@ async fn answered(db: &mut PgConnection, order: &NewOrder) -> Result<Reserved, S
     }
 }
 
+async fn is_closed(db: &mut PgConnection, account: AccountId) -> Result<bool, StoreError> {
+    let closed =
+        sqlx::query_scalar!(r#"select closed_at is not null as "closed!" from accounts where id = $1"#, account.0)
+            .fetch_one(db)
+            .await
+            .doing("reading an account")?;
+    Ok(closed)
+}
+
 /// Lets one transaction at a time choose; what it finds free then stays free until it ends.
-async fn lock_nodes(db: &mut PgConnection) -> Result<(), StoreError> {
+pub(crate) async fn lock_nodes(db: &mut PgConnection) -> Result<(), StoreError> {
     sqlx::query_scalar!("select name from nodes order by name for no key update")
         .fetch_all(db)
         .await
@@ -231,12 +255,12 @@ async fn lock_nodes(db: &mut PgConnection) -> Result<(), StoreError> {
 }
 
 /// Takes the emptiest node with room, the lowest free number and the lowest free addresses. The nodes are locked.
-async fn hold(db: &mut PgConnection, order: OrderId) -> Result<Reserved, StoreError> {
+pub(crate) async fn hold(db: &mut PgConnection, order: OrderId) -> Result<Reserved, StoreError> {
     let row = sqlx::query!(
         "insert into reservations (order_id, node, memory_mib, vmid, ipv4, ipv6)
          select o.id, n.name, p.memory_mib, v.vmid, a4.address, a6.address
          from orders o
-         join plans p on p.id = o.plan_id
+         join machine_sizes p on p.order_id = o.id
          cross join lateral (
             select n.name from nodes n
             left join reservations r on r.node = n.name and r.released_at is null

@@ -1,4 +1,4 @@
-//! The portal's key: seals what only the portal may read, and signs what it will recognise again.
+//! The portal's keys: seal what only the portal may read, and sign what it will recognise again.
 use base64::{
     Engine,
     prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD},
@@ -32,16 +32,23 @@ pub enum SealFault {
     TooLong,
 }
 
-/// Two keys derived from the portal's one: one seals, one signs. Has no `Debug`, and is erased when dropped.
+/// The two keys derived from one key of the portal: one seals, one signs. Erased when dropped.
 #[derive(Clone)]
-pub struct KeyRing {
+struct Keys {
     sealing: Zeroizing<[u8; 32]>,
     signing: Zeroizing<[u8; 32]>,
 }
 
-impl KeyRing {
-    /// Reads the portal's key: 32 random bytes in standard base64.
-    pub fn from_base64(text: &str) -> Result<Self, SealFault> {
+/// The portal's keys. The newest seals and signs; the others only open and recognise what was made with them, so that a key can be
+/// replaced while everything runs. Has no `Debug`, and is erased when dropped.
+#[derive(Clone)]
+pub struct KeyRing {
+    newest: Keys,
+    others: Vec<Keys>,
+}
+
+impl Keys {
+    fn from_base64(text: &str) -> Result<Self, SealFault> {
         let key = Zeroizing::new(BASE64_STANDARD.decode(text.trim()).map_err(|_| SealFault::BadKey)?);
         if key.len() != 32 {
             return Err(SealFault::BadKey);
@@ -50,12 +57,39 @@ impl KeyRing {
         Ok(Self { sealing: derive(b"seal")?, signing: derive(b"sign")? })
     }
 
+    fn cipher(&self) -> XChaCha20Poly1305 {
+        XChaCha20Poly1305::new(&(*self.sealing).into())
+    }
+
+    fn open(&self, purpose: &str, nonce: &[u8; NONCE_BYTES], body: &[u8]) -> Result<Vec<u8>, SealFault> {
+        let payload = Payload { msg: body, aad: purpose.as_bytes() };
+        self.cipher().decrypt(&XNonce::from(*nonce), payload).map_err(|_| SealFault::NotOurs)
+    }
+
+    fn mac_of(&self, purpose: &str, id: Uuid) -> Result<[u8; 32], SealFault> {
+        mac(self.signing.as_slice(), &[purpose.as_bytes(), &[0], id.as_bytes()])
+    }
+}
+
+impl KeyRing {
+    /// Reads the portal's only key: 32 random bytes in standard base64.
+    pub fn from_base64(text: &str) -> Result<Self, SealFault> {
+        Self::of(text, [])
+    }
+
+    /// Reads the newest key and the others.
+    pub fn of<'a>(newest: &str, others: impl IntoIterator<Item = &'a str>) -> Result<Self, SealFault> {
+        let others = others.into_iter().map(Keys::from_base64).collect::<Result<_, _>>()?;
+        Ok(Self { newest: Keys::from_base64(newest)?, others })
+    }
+
     /// Seals bytes for one purpose. The same bytes give another text each time.
     ///
     /// *Source*: XChaCha20-Poly1305, draft-irtf-cfrg-xchacha-03; its nonce is long enough to be random.
     pub fn seal(&self, purpose: &str, plain: &[u8]) -> Result<String, SealFault> {
         let nonce: [u8; NONCE_BYTES] = rand::rng().random();
         let body = self
+            .newest
             .cipher()
             .encrypt(&XNonce::from(nonce), Payload { msg: plain, aad: purpose.as_bytes() })
             .map_err(|_| SealFault::TooLong)?;
@@ -63,14 +97,22 @@ impl KeyRing {
         Ok(format!("{VERSION}{}", BASE64_URL_SAFE_NO_PAD.encode(whole)))
     }
 
-    /// Opens what [`KeyRing::seal`] gave for the same purpose.
+    /// Opens what [`KeyRing::seal`] gave for the same purpose, with whichever key it was.
     pub fn open(&self, purpose: &str, sealed: &str) -> Result<Vec<u8>, SealFault> {
-        let text = sealed.strip_prefix(VERSION).ok_or(SealFault::NotOurs)?;
-        let whole = BASE64_URL_SAFE_NO_PAD.decode(text).map_err(|_| SealFault::NotOurs)?;
+        let whole = unpacked(sealed)?;
         let (nonce, body) = whole.split_first_chunk::<NONCE_BYTES>().ok_or(SealFault::NotOurs)?;
-        self.cipher()
-            .decrypt(&XNonce::from(*nonce), Payload { msg: body, aad: purpose.as_bytes() })
-            .map_err(|_| SealFault::NotOurs)
+        self.all().find_map(|keys| keys.open(purpose, nonce, body).ok()).ok_or(SealFault::NotOurs)
+    }
+
+    /// Seals anew what another key than the newest had sealed; nothing when it was the newest.
+    pub fn reseal(&self, purpose: &str, sealed: &str) -> Result<Option<String>, SealFault> {
+        let whole = unpacked(sealed)?;
+        let (nonce, body) = whole.split_first_chunk::<NONCE_BYTES>().ok_or(SealFault::NotOurs)?;
+        if self.newest.open(purpose, nonce, body).is_ok() {
+            return Ok(None);
+        }
+        let plain = Zeroizing::new(self.open(purpose, sealed)?);
+        self.seal(purpose, &plain).map(Some)
     }
 
     /// Signs an id for one purpose, for links in letters: 43 characters that need no escaping.
@@ -78,24 +120,35 @@ impl KeyRing {
     /// *Source*: HMAC-SHA256, RFC 2104.
     pub fn tag(&self, purpose: &str, id: Uuid) -> String {
         // A 32-byte key is always accepted, so the empty tag is never given; it would match nothing.
-        self.mac_of(purpose, id).map(|tag| BASE64_URL_SAFE_NO_PAD.encode(tag)).unwrap_or_default()
+        self.newest.mac_of(purpose, id).map(|tag| BASE64_URL_SAFE_NO_PAD.encode(tag)).unwrap_or_default()
     }
 
-    /// Says whether a tag is the one [`KeyRing::tag`] gives, in a time that does not depend on where it differs.
+    /// Says whether a tag is one that [`KeyRing::tag`] gave with one of our keys, in a time that does not depend on where it
+    /// differs.
     pub fn tag_matches(&self, purpose: &str, id: Uuid, tag: &str) -> bool {
-        let (Ok(given), Ok(ours)) = (BASE64_URL_SAFE_NO_PAD.decode(tag), self.mac_of(purpose, id)) else {
-            return false;
-        };
-        given.ct_eq(&ours).into()
+        let Ok(given) = BASE64_URL_SAFE_NO_PAD.decode(tag) else { return false };
+        // Every key is tried, whichever fits.
+        self.all().fold(false, |fits, keys| fits | keys.mac_of(purpose, id).is_ok_and(|ours| given.ct_eq(&ours).into()))
     }
 
-    fn cipher(&self) -> XChaCha20Poly1305 {
-        XChaCha20Poly1305::new(&(*self.sealing).into())
+    /// A keyed digest of a text for one purpose: the same for the same text, and telling nothing of it to whoever has no key.
+    /// Another newest key gives other digests.
+    ///
+    /// *Source*: HMAC-SHA256, RFC 2104.
+    pub fn digest(&self, purpose: &str, text: &str) -> Result<[u8; 32], SealFault> {
+        // No purpose of a link is the word it begins with, so this is never what signs an id.
+        mac(self.newest.signing.as_slice(), &[b"digest\0", purpose.as_bytes(), &[0], text.as_bytes()])
     }
 
-    fn mac_of(&self, purpose: &str, id: Uuid) -> Result<[u8; 32], SealFault> {
-        mac(self.signing.as_slice(), &[purpose.as_bytes(), &[0], id.as_bytes()])
+    fn all(&self) -> impl Iterator<Item = &Keys> {
+        core::iter::once(&self.newest).chain(&self.others)
     }
+}
+
+/// Nonce and body of what was sealed.
+fn unpacked(sealed: &str) -> Result<Vec<u8>, SealFault> {
+    let text = sealed.strip_prefix(VERSION).ok_or(SealFault::NotOurs)?;
+    BASE64_URL_SAFE_NO_PAD.decode(text).map_err(|_| SealFault::NotOurs)
 }
 
 fn mac(key: &[u8], parts: &[&[u8]]) -> Result<[u8; 32], SealFault> {
@@ -153,6 +206,39 @@ mod tests {
         assert!(!ring.tag_matches("verify_address", Uuid::from_u128(8), &tag));
         assert!(!ring.tag_matches("verify_address", id, ""));
         assert!(!self::ring(2).tag_matches("verify_address", id, &tag));
+    }
+
+    #[test]
+    fn a_digest_is_for_one_purpose_one_text_and_one_key() {
+        let digest = ring(1).digest("login", "ann@example.test").expect("a digest");
+        assert_eq!(digest, ring(1).digest("login", "ann@example.test").expect("a digest"));
+        for other in [
+            ring(1).digest("reset", "ann@example.test"),
+            ring(1).digest("login", "bob@example.test"),
+            ring(2).digest("login", "ann@example.test"),
+        ] {
+            assert_ne!(other.expect("a digest"), digest);
+        }
+    }
+
+    fn key(byte: u8) -> String {
+        BASE64_STANDARD.encode([byte; 32])
+    }
+
+    #[test]
+    fn a_former_key_opens_and_recognises_but_never_seals_or_signs() {
+        let (before, id) = (ring(1), Uuid::from_u128(7));
+        let after = KeyRing::of(&key(2), [key(1).as_str()]).expect("two keys");
+        let sealed = before.seal("p", b"text").expect("sealed");
+        assert_eq!(after.open("p", &sealed).as_deref(), Ok(b"text".as_slice()));
+        assert!(after.tag_matches("verify", id, &before.tag("verify", id)));
+        assert_eq!(after.tag("verify", id), ring(2).tag("verify", id));
+        let again = after.reseal("p", &sealed).expect("ours").expect("sealed anew");
+        assert_eq!(ring(2).open("p", &again).as_deref(), Ok(b"text".as_slice()));
+        assert_eq!(before.open("p", &again), Err(SealFault::NotOurs));
+        assert_eq!(after.reseal("p", &again), Ok(None), "what the newest sealed stays");
+        assert_eq!(after.reseal("q", &sealed), Err(SealFault::NotOurs), "another purpose");
+        assert!(KeyRing::of(&key(2), ["short"]).is_err());
     }
 
     #[test]

@@ -110,6 +110,8 @@ pub struct ServiceBrief {
     pub vmid: Vmid,
     /// Where it is in its life.
     pub status: ServiceStatus,
+    /// Whether it is covered beside the one that is paid for.
+    pub covered: bool,
 }
 
 impl Store {
@@ -194,10 +196,27 @@ impl Store {
         tx.commit().await.doing("mirroring a subscription")
     }
 
-    /// Mirrors invoices as they were `read_at`. Those of a subscription that is not known yet are left out (the next look
-    /// brings them again), and so are those that somebody has read later already.
-    pub async fn put_invoices(&self, invoices: &[InvoiceRow], read_at: OffsetDateTime) -> Result<(), StoreError> {
+    /// Mirrors the paid period of a subscription and its invoices as they were `read_at`: what is written to the customer
+    /// because of them already says until when they pay. Those of a subscription that is not known yet are left out (the next look
+    /// brings them again), and so are those that somebody has read later already; what was read in the future was not.
+    pub async fn put_period(
+        &self,
+        id: &SubscriptionId,
+        view: &SubscriptionView,
+        invoices: &[InvoiceRow],
+        read_at: OffsetDateTime,
+    ) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
+        sqlx::query!(
+            "update subscriptions set period_start = $2, period_end = $3
+             where id = $1 and (period_start is distinct from $2 or period_end is distinct from $3)",
+            id.0,
+            moment(view.period_start)?,
+            moment(view.period_end)?,
+        )
+        .execute(&mut *tx)
+        .await
+        .doing("mirroring a paid period")?;
         put_invoices(&mut tx, invoices, read_at).await?;
         tx.commit().await.doing("mirroring invoices")
     }
@@ -269,7 +288,7 @@ pub(crate) async fn put_invoices(
                 subtotal_minor = excluded.subtotal_minor, discount_minor = excluded.discount_minor,
                 tax_minor = excluded.tax_minor, total_minor = excluded.total_minor, pdf_url = excluded.pdf_url,
                 paid_at = excluded.paid_at
-             where invoices.read_at <= excluded.read_at",
+             where invoices.read_at <= excluded.read_at or invoices.read_at > clock_timestamp()",
             invoice.id,
             invoice.subscription.0,
             invoice.status,
@@ -326,7 +345,8 @@ async fn tell_payment(
     Ok(())
 }
 
-/// A line for each invoice that was paid before the newest one while nobody looked. The one that begins a trial is none.
+/// A line for each invoice that was paid before the newest one while nobody looked. One for nothing is none: it begins a
+/// trial, or an extended period.
 async fn tell_unseen_payments(
     db: &mut PgConnection,
     order: OrderId,
@@ -337,7 +357,8 @@ async fn tell_unseen_payments(
         r#"select i.number, i.paid_at as "paid_at!", 'subscription/' || i.subscription_id || '/paid/' || i.id as "fact!"
            from invoices i
            where i.subscription_id = $1 and i.status = 'paid' and i.paid_at is not null and i.id <> $2 and not (
-            i.total_minor = 0 and exists (select 1 from orders o where o.id = $3 and o.trial_days > 0)
+            i.total_minor = 0 and (coalesce(i.subtotal_minor, 1) = 0
+                or exists (select 1 from orders o where o.id = $3 and o.trial_days > 0))
            ) and not exists (
             select 1 from timeline t where t.fact = 'subscription/' || i.subscription_id || '/paid/' || i.id
            )

@@ -32,7 +32,7 @@ pub(super) fn start(
 ) -> anyhow::Result<Option<sentry::ClientInitGuard>> {
     let Some(dsn) = dsn else { return Ok(None) };
     let dsn = dsn.reveal().parse().ok().context("SENTRY_DSN: not a DSN, such as https://key@host/1")?;
-    let http = reqwest::Client::builder().timeout(SEND_LIMIT).build()?;
+    let http = reqwest::Client::builder().timeout(SEND_LIMIT).redirect(reqwest::redirect::Policy::none()).build()?;
     let environment = match environment {
         Environment::Development => "development",
         Environment::Production => "production",

@@ -36,7 +36,8 @@ impl Traces {
     /// Prepares to send spans to `endpoint`, as `ez-<process>`; nothing without one. To be called inside a Tokio runtime.
     pub(super) fn start(endpoint: Option<&Url>, process: &str) -> anyhow::Result<Option<Self>> {
         let Some(endpoint) = endpoint else { return Ok(None) };
-        let http = reqwest::Client::builder().timeout(EXPORT_LIMIT).build()?;
+        let http =
+            reqwest::Client::builder().timeout(EXPORT_LIMIT).redirect(reqwest::redirect::Policy::none()).build()?;
         let exporter = OtlpExporter::builder()
             .with_http()
             .with_http_client(Carrier { http, runtime: Handle::current() })

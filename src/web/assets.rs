@@ -42,7 +42,12 @@ pub(crate) async fn serve(Path((hash, path)): Path<(String, String)>) -> Respons
         return StatusCode::NOT_FOUND.into_response();
     };
     let kind = mime_guess::from_path(&path).first_or_octet_stream();
-    let kind = HeaderValue::from_str(kind.as_ref()).unwrap_or(HeaderValue::from_static("application/octet-stream"));
+    let text = if kind.type_() == mime_guess::mime::TEXT || kind.suffix() == Some(mime_guess::mime::XML) {
+        format!("{kind}; charset=utf-8")
+    } else {
+        kind.to_string()
+    };
+    let kind = HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("application/octet-stream"));
     let keep = HeaderValue::from_static("public, max-age=31536000, immutable");
     ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, keep)], file.data).into_response()
 }
@@ -59,6 +64,7 @@ mod tests {
             "vendor/htmx/htmx.min.js",
             "vendor/htmx-ext-sse/sse.min.js",
             "mark.svg",
+            "passkey.js",
         ] {
             assert!(url(path).ends_with(path), "{path} is missing");
         }

@@ -111,7 +111,7 @@ async fn opened(portal: Arc<Portal>, mut posted: Posted) -> Result<Response, Bil
     };
     let return_url = format!("{}/dashboard/", portal.settings.site_url);
     match portal.stripe.portal_url(&customer, &return_url).await {
-        Ok(address) => Ok(redirect::see_other(&address)),
+        Ok(address) => Ok(redirect::to_stripe(&address, &portal.settings.checkout_origins)),
         Err(fault) => Err(BillingRefusal::StripeAway(shell, fault)),
     }
 }

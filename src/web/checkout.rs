@@ -22,6 +22,7 @@ use super::{
     Portal, Shared,
     engine::EngineRefusal,
     fields::{Field, Summary},
+    limits::Way,
     page::{self, Refusal, Shell},
     posted::Posted,
     redirect, ssh_key,
@@ -167,9 +168,11 @@ pub(crate) async fn submit(State(portal): Shared, Path(slug): Path<String>, mut 
         let shell = posted.visitor.form_shell("pricing").await?;
         let (shell, plan) = may_order(&portal, shell, &user, &slug).await?;
         let order = posted.text("order").parse::<OrderId>().map_err(|_| Refusal::Unreadable)?;
-        match portal.store.brief(order).await? {
+        let known = portal.store.brief(order).await?;
+        let is_new = known.is_none();
+        match known {
             Some(known) if opening(&known, &user) => {}
-            Some(known) => return Ok(way_on(&known, &user)?),
+            Some(known) => return Ok(way_on(&portal, &known, &user)?),
             None if portal.store.unpaid_orders(user.account).await? >= UNPAID_LIMIT => {
                 return Err(CheckoutRefusal::ManyUnpaid(shell));
             }
@@ -179,6 +182,10 @@ pub(crate) async fn submit(State(portal): Shared, Path(slug): Path<String>, mut 
         let mut form = filled(&portal, plan, order, asked, &user).await?;
         let input = checked(&portal, &mut form, &posted, &user)?;
         let Some(input) = input else { return Err(CheckoutRefusal::Faulted(shell, Box::new(form))) };
+        if is_new {
+            let network = portal.by_network(Way::Checkout, &posted.visitor.caller)?;
+            portal.take(&[network, portal.for_account(Way::Checkout, user.account.0)?]).await?;
+        }
         let reply = match portal.temporal.open_checkout(input).await {
             Ok(reply) => reply,
             Err(fault) => return Err(CheckoutRefusal::EngineAway(shell, Box::new(form), fault)),
@@ -190,7 +197,7 @@ pub(crate) async fn submit(State(portal): Shared, Path(slug): Path<String>, mut 
             let fault = EngineRefusal::Away { doing: "waiting for the order to be written down", source: None };
             return Err(CheckoutRefusal::EngineAway(shell, Box::new(form), fault));
         };
-        Ok(way_on(&known, &user)?)
+        Ok(way_on(&portal, &known, &user)?)
     };
     taken.await.unwrap_or_else(CheckoutRefusal::into_response)
 }
@@ -254,13 +261,7 @@ async fn filled(
 
 /// Puts what was typed into the form, with its faults; gives the order when there are none.
 fn checked(portal: &Portal, form: &mut Form, posted: &Posted, user: &User) -> Result<Option<OrderInput>, Refusal> {
-    for field in [&mut form.hostname, &mut form.image, &mut form.ssh_key] {
-        posted.text(field.name).clone_into(&mut field.value);
-    }
-    let label = hostname(&form.hostname.value).map_err(|fault| form.hostname.refuse(fault.to_string()));
-    if !form.images.iter().any(|image| image.slug == form.image.value) {
-        form.image.refuse("Choose one of the operating systems.");
-    }
+    let typed = machine(portal, &form.images, (&mut form.hostname, &mut form.image, &mut form.ssh_key), posted)?;
     if posted.text("term") != form.term.as_str() {
         form.often.refuse("This plan is not paid in that way. Look at the price again.");
     }
@@ -268,17 +269,7 @@ fn checked(portal: &Portal, form: &mut Form, posted: &Posted, user: &User) -> Re
     if !posted.text("trial_days").is_empty() && posted.text("trial_days") != form.trial_days.to_string() {
         form.often.refuse("How many days are free has changed: look at what is to be paid, and send the form again.");
     }
-    let key = ssh_key::public_key(&form.ssh_key.value).map_err(|fault| {
-        if fault == ssh_key::SshKeyFault::Private {
-            form.ssh_key.value.clear();
-        }
-        form.ssh_key.refuse(fault.to_string());
-    });
-    let (Ok(hostname), Ok(key), true) = (label, key, form.summary().is_empty()) else { return Ok(None) };
-    let sealed_ssh_key = key
-        .map(|key| portal.keys.seal(SSH_KEY_PURPOSE, key.as_bytes()))
-        .transpose()
-        .map_err(|_| Refusal::Broken("sealing an SSH key"))?;
+    let (Some((hostname, sealed_ssh_key)), true) = (typed, form.summary().is_empty()) else { return Ok(None) };
     Ok(Some(OrderInput {
         order: form.order,
         account: user.account,
@@ -290,12 +281,39 @@ fn checked(portal: &Portal, form: &mut Form, posted: &Posted, user: &User) -> Re
         image: form.image.value.clone(),
         sealed_ssh_key,
         trial_days: form.trial_days,
+        covered_by: None,
         policy: portal.settings.policy.clone(),
     }))
 }
 
+/// Puts what was typed about a machine (name, system, key) into its fields, with their faults; gives the name and the sealed
+/// key when there are none.
+pub(super) fn machine(
+    portal: &Portal,
+    images: &[Image],
+    (name, image, ssh_key): (&mut Field, &mut Field, &mut Field),
+    posted: &Posted,
+) -> Result<Option<(String, Option<String>)>, Refusal> {
+    for field in [&mut *name, &mut *image, &mut *ssh_key] {
+        posted.text(field.name).clone_into(&mut field.value);
+    }
+    let label = hostname(&name.value).map_err(|fault| name.refuse(fault.to_string()));
+    if !images.iter().any(|known| known.slug == image.value) {
+        image.refuse("Choose one of the operating systems.");
+    }
+    let key = ssh_key::public_key(&ssh_key.value).map_err(|fault| {
+        if fault == ssh_key::SshKeyFault::Private {
+            ssh_key.value.clear();
+        }
+        ssh_key.refuse(fault.to_string());
+    });
+    let (Ok(label), Ok(key), None) = (label, key, &image.fault) else { return Ok(None) };
+    let sealed = key.map(|key| portal.keys.seal(SSH_KEY_PURPOSE, key.as_bytes())).transpose();
+    Ok(Some((label, sealed.map_err(|_| Refusal::Broken("sealing an SSH key"))?)))
+}
+
 /// The service an order becomes: made of the order's id alone, so that a form sent twice names the same one.
-fn service_of(order: OrderId) -> ServiceId {
+pub(super) fn service_of(order: OrderId) -> ServiceId {
     let mut hash = Sha256::new();
     hash.update(b"service of order ");
     hash.update(order.0.as_bytes());
@@ -313,12 +331,14 @@ fn opening(order: &OrderBrief, user: &User) -> bool {
 }
 
 /// Where the customer goes with an order that is written down: to the payment page, or to the order's own.
-fn way_on(order: &OrderBrief, user: &User) -> Result<Response, Refusal> {
+fn way_on(portal: &Portal, order: &OrderBrief, user: &User) -> Result<Response, Refusal> {
     if order.account != user.account {
         return Err(Refusal::NotFound);
     }
     match &order.checkout_url {
-        Some(address) if order.status == OrderStatus::AwaitingPayment => Ok(redirect::see_other(address)),
+        Some(address) if order.status == OrderStatus::AwaitingPayment => {
+            Ok(redirect::to_stripe(address, &portal.settings.checkout_origins))
+        }
         _ => Ok(redirect::see_other(&format!("/dashboard/orders/{}/", order.order))),
     }
 }

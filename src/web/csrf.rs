@@ -54,13 +54,12 @@ pub(crate) struct Whence<'a> {
 }
 
 impl Whence<'_> {
-    /// Says whether it may have come from one of our own pages. Programs that send neither header still need the token.
+    /// Says whether it may have come from one of our own pages: whatever of both is said has to fit. Every browser says one of
+    /// them with a form; programs that say neither still need the token.
     pub(crate) fn is_ours(&self, site_url: &str) -> bool {
-        match (self.fetch_site, self.origin) {
-            (Some(site), _) => matches!(site, "same-origin" | "none"),
-            (None, Some(origin)) => origin.eq_ignore_ascii_case(site_url.trim_end_matches('/')),
-            (None, None) => true,
-        }
+        let site = site_url.trim_end_matches('/');
+        self.fetch_site.is_none_or(|whence| matches!(whence, "same-origin" | "none"))
+            && self.origin.is_none_or(|origin| origin.eq_ignore_ascii_case(site))
     }
 }
 
@@ -96,7 +95,9 @@ mod tests {
         assert!(whence(None, Some("https://portal.example")));
         assert!(whence(None, None));
         assert!(!whence(Some("cross-site"), Some("https://portal.example")));
+        assert!(!whence(Some("same-origin"), Some("https://evil.example")));
         assert!(!whence(Some("same-site"), None));
+        assert!(!whence(Some(""), None) && !whence(None, Some("")));
         assert!(!whence(None, Some("https://evil.example")));
         assert!(!whence(None, Some("null")));
     }

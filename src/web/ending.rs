@@ -6,7 +6,7 @@ use axum::{
 };
 use domain::{
     billing::Phase,
-    ids::{InstructionId, ServiceId},
+    ids::{AccountId, InstructionId, ServiceId},
     instruction::{Ask, AskKind},
 };
 use store::ServicePage;
@@ -49,6 +49,12 @@ fn whole(portal: &Portal, shell: Shell, service: ServicePage, fault: String) -> 
     Whole { shell, service, kept_days, fault }
 }
 
+/// The server whose subscription may be cancelled: the one it was begun for, not one that it covers beside it.
+async fn paid_for(portal: &Portal, id: ServiceId, account: AccountId) -> Result<ServicePage, Refusal> {
+    let service = portal.store.service_page(id, account).await?;
+    service.filter(|service| !service.covered).ok_or(Refusal::NotFound)
+}
+
 /// The page.
 pub(crate) async fn look(
     State(portal): Shared,
@@ -56,7 +62,7 @@ pub(crate) async fn look(
     Path(id): Path<String>,
 ) -> Result<Response, Refusal> {
     let id: ServiceId = id.parse().map_err(|_| Refusal::NotFound)?;
-    let service = portal.store.service_page(id, customer.user.account).await?.ok_or(Refusal::NotFound)?;
+    let service = paid_for(&portal, id, customer.user.account).await?;
     let shell = customer.visitor.form_shell("dashboard").await?;
     Ok(page::ok(&whole(&portal, shell, service, String::new())))
 }
@@ -69,7 +75,7 @@ pub(crate) async fn tell(
 ) -> Result<Response, Refusal> {
     let user = posted.user()?;
     let id: ServiceId = id.parse().map_err(|_| Refusal::NotFound)?;
-    let service = portal.store.service_page(id, user.account).await?.ok_or(Refusal::NotFound)?;
+    let service = paid_for(&portal, id, user.account).await?;
     let shell = posted.visitor.form_shell("dashboard").await?;
     let what = match what.parse() {
         Ok(AskKind::CancelAtEnd) => Ask::CancelAtEnd,
@@ -77,6 +83,10 @@ pub(crate) async fn tell(
         Ok(AskKind::CancelNow) => Ask::CancelNow,
         _ => return Err(Refusal::NotFound),
     };
+    // What cannot be taken back; the form is sent again afterwards.
+    if what == Ask::CancelNow {
+        posted.proven_user(&portal)?;
+    }
     let sure = what != Ask::CancelNow || posted.text("sure") == "yes";
     let told = match tell::instruction(&posted, &user.id.to_string(), what) {
         Err(untold) => Err(untold),

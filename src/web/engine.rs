@@ -5,13 +5,13 @@ use std::time::Duration;
 use contract::{
     WORKFLOW_TASK_LIMIT,
     attention::Decision,
-    order::{CheckoutReply, OrderInput, OrderOutcome, wire},
+    order::{CheckoutReply, CoverReply, OrderInput, OrderOutcome, wire},
     subscription::{self, Outlook},
 };
 use domain::{ids::SubscriptionId, instruction::Instruction};
 use temporalio_client::{
-    Client, ConnectionOptions, Url, WorkflowExecuteUpdateOptions, WorkflowIdConflictPolicy, WorkflowIdReusePolicy,
-    WorkflowQueryOptions, WorkflowUpdateWithStartOptions,
+    Client, ConnectionOptions, GrpcCompression, Url, WorkflowExecuteUpdateOptions, WorkflowIdConflictPolicy,
+    WorkflowIdReusePolicy, WorkflowQueryOptions, WorkflowUpdateWithStartOptions,
     errors::{WorkflowStartError, WorkflowUpdateError, WorkflowUpdateWithStartError},
     tonic::{Code, Request, Status},
 };
@@ -34,6 +34,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const DECIDE: &str = "decide";
 /// One checkout for one order, however often its form is sent.
 const CHECKOUT_ONCE: &str = "checkout";
+/// The same of an order that a subscription covers.
+const BEGUN_ONCE: &str = "begin";
 
 /// Why Temporal did not do what a page asked.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +88,34 @@ impl UpdateDefinition for Checkout {
 
     fn name(&self) -> &str {
         wire::CHECKOUT
+    }
+}
+
+/// The workflow of an order that a subscription covers.
+struct CoveredWorkflow;
+
+impl WorkflowDefinition for CoveredWorkflow {
+    type Input = OrderInput;
+    type Output = OrderOutcome;
+
+    fn name(&self) -> &str {
+        wire::COVERED
+    }
+}
+
+impl HasWorkflowDefinition for CoveredWorkflow {
+    type Run = Self;
+}
+
+struct Begin;
+
+impl UpdateDefinition for Begin {
+    type Workflow = CoveredWorkflow;
+    type Input = OrderInput;
+    type Output = CoverReply;
+
+    fn name(&self) -> &str {
+        wire::BEGIN
     }
 }
 
@@ -144,8 +174,11 @@ impl Engine {
         if let Some(client) = kept.as_ref() {
             return Ok(client.clone());
         }
-        let connection =
-            ConnectionOptions::new(self.address.clone()).identity("ez serve").connect_timeout(CONNECT_TIMEOUT).build();
+        let connection = ConnectionOptions::new(self.address.clone())
+            .identity("ez serve")
+            .connect_timeout(CONNECT_TIMEOUT)
+            .grpc_compression(GrpcCompression::None)
+            .build();
         let options = client_options(&self.namespace);
         let client = tokio::time::timeout(PATIENCE, Client::connect(connection, options))
             .await
@@ -191,23 +224,47 @@ impl Engine {
     /// *Idempotence*: the same order again gives the same answer; an order that has ended says so.
     pub(crate) async fn open_checkout(&self, input: OrderInput) -> Result<CheckoutReply, EngineRefusal> {
         let client = self.client().await?;
-        let attributes = found_by(wire::TYPE, "reserve", Some(input.account));
-        let (order, id) = (input.order, input.order.workflow_id());
-        let span = tracing::info_span!("opening a checkout", %order, workflow = id);
-        let options = WorkflowUpdateWithStartOptions::new(&self.task_queue, id, WorkflowIdConflictPolicy::UseExisting)
-            .id_reuse_policy(WorkflowIdReusePolicy::RejectDuplicate)
-            .search_attributes(attributes)
-            .task_timeout(WORKFLOW_TASK_LIMIT)
-            .update_id(CHECKOUT_ONCE)
-            .build();
+        let order = input.order;
+        let span = tracing::info_span!("opening a checkout", %order, workflow = order.workflow_id());
+        let options = self.first_step(&input, CHECKOUT_ONCE);
         self.within("opening a checkout", CHECKOUT_PATIENCE, async {
             let asked =
                 client.execute_update_with_start_workflow(OrderWorkflow, input.clone(), Checkout, input, options).await;
             tracing::info!(answered = asked.is_ok(), "a checkout was asked for");
-            asked.or_else(checkout_refusal)
+            asked.or_else(|fault| refusal_at_start(fault, "opening a checkout", CheckoutReply::Closed))
         })
         .instrument(span)
         .await
+    }
+
+    /// Starts the workflow of an order that a subscription covers, or finds it running, and waits until it is known whether
+    /// there is a place for it.
+    ///
+    /// *Idempotence*: the same order again gives the same answer; an order that has ended says so.
+    pub(crate) async fn begin_covered(&self, input: OrderInput) -> Result<CoverReply, EngineRefusal> {
+        let client = self.client().await?;
+        let order = input.order;
+        let span = tracing::info_span!("beginning a covered order", %order, workflow = order.workflow_id());
+        let options = self.first_step(&input, BEGUN_ONCE);
+        self.within("beginning a covered order", CHECKOUT_PATIENCE, async {
+            let asked =
+                client.execute_update_with_start_workflow(CoveredWorkflow, input.clone(), Begin, input, options).await;
+            tracing::info!(answered = asked.is_ok(), "a covered order was asked for");
+            asked.or_else(|fault| refusal_at_start(fault, "beginning a covered order", CoverReply::Closed))
+        })
+        .instrument(span)
+        .await
+    }
+
+    /// How an order's workflow is started or found, and asked one thing once.
+    fn first_step(&self, input: &OrderInput, once: &str) -> WorkflowUpdateWithStartOptions {
+        let id = input.order.workflow_id();
+        WorkflowUpdateWithStartOptions::new(&self.task_queue, id, WorkflowIdConflictPolicy::UseExisting)
+            .id_reuse_policy(WorkflowIdReusePolicy::RejectDuplicate)
+            .search_attributes(found_by(wire::TYPE, "reserve", Some(input.account)))
+            .task_timeout(WORKFLOW_TASK_LIMIT)
+            .update_id(once)
+            .build()
     }
 
     /// Tells a waiting workflow what staff decided.
@@ -257,15 +314,19 @@ impl Engine {
     }
 }
 
-/// An order whose workflow has ended is past its payment page.
-fn checkout_refusal(fault: WorkflowUpdateWithStartError) -> Result<CheckoutReply, EngineRefusal> {
+/// An order whose workflow has ended is past its beginning.
+fn refusal_at_start<R>(
+    fault: WorkflowUpdateWithStartError,
+    doing: &'static str,
+    closed: R,
+) -> Result<R, EngineRefusal> {
     match fault {
-        WorkflowUpdateWithStartError::Start(WorkflowStartError::AlreadyStarted { .. }) => Ok(CheckoutReply::Closed),
+        WorkflowUpdateWithStartError::Start(WorkflowStartError::AlreadyStarted { .. }) => Ok(closed),
         WorkflowUpdateWithStartError::Update(fault) => match update_refusal(fault) {
-            EngineRefusal::Gone => Ok(CheckoutReply::Closed),
+            EngineRefusal::Gone => Ok(closed),
             other => Err(other),
         },
-        other => Err(away("opening a checkout", other)),
+        other => Err(away(doing, other)),
     }
 }
 

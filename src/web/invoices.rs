@@ -71,8 +71,8 @@ pub(crate) async fn lead(
         }
         Err(_) => kept.clone(),
     };
-    Ok(match address.filter(|address| address.starts_with("http")) {
-        Some(address) => redirect::see_other(&address),
+    Ok(match address {
+        Some(address) => redirect::to_stripe(&address, &portal.settings.checkout_origins),
         None => page::error(StatusCode::NOT_FOUND),
     })
 }

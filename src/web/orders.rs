@@ -1,6 +1,7 @@
 //! One order, step by step: as a page that can be reloaded, and as a stream of the same page's middle part.
 use std::{
     convert::Infallible,
+    error::Error,
     sync::{Arc, LazyLock},
     time::Duration,
 };
@@ -19,21 +20,26 @@ use domain::{
     order::{OrderStatus, StepState},
 };
 use futures::stream::{self, Stream};
-use store::{OrderPage, StepLine, Store, StoreError, User};
+use store::{OrderPage, StepLine, Store, StoreError};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::Instant,
 };
+use tower_sessions::session::Id;
 
 use super::{
     Portal, Shared,
+    caller::Caller,
     page::{self, Refusal, Shell},
-    visitor::Customer,
+    permit,
+    visitor::{self, Customer, Reader},
     words,
 };
 
 /// How often a stream looks into the database.
 const LOOK_EVERY: Duration = Duration::from_millis(700);
+/// How long a stream goes on without asking whether its reader may still see it.
+const ALLOWED_FOR: Duration = Duration::from_secs(2);
 /// How long one stream lives; the browser opens the next one by itself.
 const STREAM_LIFE: Duration = Duration::from_mins(10);
 /// How many streams one process serves.
@@ -67,17 +73,21 @@ pub(crate) async fn look(
     Path(id): Path<String>,
 ) -> Result<Response, Refusal> {
     let order = id.parse().map_err(|_| Refusal::NotFound)?;
-    let order = seen_by(&portal.store, &customer.user, order).await?.ok_or(Refusal::NotFound)?;
+    let order = seen_by(&portal.store, &customer.reader(&portal), order).await?.ok_or(Refusal::NotFound)?;
     let live = is_moving(order.status);
     Ok(page::ok(&Whole { shell: customer.visitor.shell("dashboard"), order, live }))
 }
 
-/// The order as this person may see it: their own account's, and for staff anybody's.
-async fn seen_by(store: &Store, reader: &User, order: OrderId) -> Result<Option<OrderPage>, StoreError> {
-    match store.order_page(order, reader.account).await? {
-        None if reader.is_staff => store.order_page_for_staff(order).await,
-        page => Ok(page),
-    }
+/// The order as this person may see it: their own account's, and whoever reads as staff anybody's. The way to its payment is for
+/// whoever may order in that account.
+async fn seen_by(store: &Store, reader: &Reader, order: OrderId) -> Result<Option<OrderPage>, StoreError> {
+    let own = store.order_page(order, reader.user.account).await?;
+    let pays = own.is_some() && permit::may(Some(&reader.user.seat), "POST", "/billing/checkout/{slug}/");
+    let page = match own {
+        None if reader.as_staff => store.order_page_for_staff(order).await?,
+        page => page,
+    };
+    Ok(page.map(|page| if pays { page } else { OrderPage { checkout_url: None, ..page } }))
 }
 
 /// The stream: the middle of the page whenever it changed, then `finished`.
@@ -87,14 +97,18 @@ pub(crate) async fn events(
     Path(id): Path<String>,
 ) -> Result<Response, Refusal> {
     let order: OrderId = id.parse().map_err(|_| Refusal::NotFound)?;
-    seen_by(&portal.store, &customer.user, order).await?.ok_or(Refusal::NotFound)?;
+    let reader = customer.reader(&portal);
+    seen_by(&portal.store, &reader, order).await?.ok_or(Refusal::NotFound)?;
     let Ok(place) = Arc::clone(&STREAMS).try_acquire_owned() else {
         return Ok(page::error(StatusCode::SERVICE_UNAVAILABLE));
     };
     let watch = Watch {
         portal,
         order,
-        reader: customer.user,
+        session: customer.visitor.session_id(),
+        caller: customer.visitor.caller,
+        reader,
+        allowed_at: Instant::now(),
         shown: String::new(),
         ends: Instant::now() + STREAM_LIFE,
         said: None,
@@ -107,7 +121,10 @@ pub(crate) async fn events(
 struct Watch {
     portal: Arc<Portal>,
     order: OrderId,
-    reader: User,
+    session: Option<Id>,
+    caller: Caller,
+    reader: Reader,
+    allowed_at: Instant,
     shown: String,
     ends: Instant,
     said: Option<String>,
@@ -146,15 +163,25 @@ impl Watch {
                     }
                 }
                 Ok(None) => return None,
-                Err(fault) => tracing::warn!(fault = page::whole(&fault), "an order could not be read for its stream"),
+                Err(fault) => tracing::warn!(fault = page::whole(&*fault), "an order could not be read for its stream"),
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
         None
     }
 
-    async fn read(&self) -> Result<Option<OrderPage>, StoreError> {
-        seen_by(&self.portal.store, &self.reader, self.order).await
+    /// The order, while its reader may see it: who left the account, or was logged out, sees no more of it.
+    async fn read(&mut self) -> Result<Option<OrderPage>, Box<dyn Error + Send + Sync>> {
+        if self.allowed_at.elapsed() >= ALLOWED_FOR {
+            let reader = match self.session {
+                Some(session) => visitor::of_session(&self.portal, session, &self.caller).await?,
+                None => None,
+            };
+            let Some(reader) = reader else { return Ok(None) };
+            self.reader = reader;
+            self.allowed_at = Instant::now();
+        }
+        Ok(seen_by(&self.portal.store, &self.reader, self.order).await?)
     }
 }
 
@@ -206,6 +233,8 @@ mod tests {
             delivered_at: None,
             closed_at: None,
             checkout_url: None,
+            covered_by: None,
+            paid: store::PaidFor::Unread,
             steps: vec![line(Step::Reserve, StepState::Done), line(Step::Clone, state)],
             timeline: Vec::new(),
             attention: delayed,

@@ -4,21 +4,58 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{Html, IntoResponse, Response},
 };
-use store::StoreError;
+use store::{Seat, StoreError, USER_EPOCH};
 
-use super::redirect;
+use super::{
+    limits, permit, redirect,
+    words::{self, When},
+};
 
 /// What the frame of a page shows.
 #[derive(Default)]
 pub(crate) struct Shell {
     /// The user's name, when logged in.
     pub(crate) name: Option<String>,
-    /// Whether the way to the staff page is shown.
-    pub(crate) is_staff: bool,
+    /// What the user is in the account they look at, and here, when logged in.
+    pub(crate) seat: Option<Seat>,
     /// The token for forms; empty where there is none.
     pub(crate) csrf: String,
     /// Which entry of the menu this page belongs to.
     pub(crate) here: &'static str,
+}
+
+impl Shell {
+    /// Whether the visitor may ask for this: a page offers nothing that would be refused.
+    pub(crate) fn may(&self, method: &str, route: &str) -> bool {
+        permit::may(self.seat.as_ref(), method, route)
+    }
+
+    /// Whether one of the staff looks at a customer's account.
+    pub(crate) fn is_viewing(&self) -> bool {
+        self.seat.as_ref().is_some_and(|seat| seat.viewing.is_some())
+    }
+
+    /// Whether the visitor belongs to several accounts, so that it has to be said which one this is.
+    pub(crate) fn has_accounts(&self) -> bool {
+        self.seat.as_ref().is_some_and(|seat| seat.accounts > 1)
+    }
+
+    /// The name of the account that is looked at.
+    pub(crate) fn account_name(&self) -> &str {
+        self.seat.as_ref().map_or("", |seat| seat.account_name.as_str())
+    }
+
+    /// Why one of the staff looks at it.
+    pub(crate) fn viewing_reason(&self) -> &str {
+        let viewing = self.seat.as_ref().and_then(|seat| seat.viewing.as_ref());
+        viewing.map_or("", |viewing| viewing.reason.as_str())
+    }
+
+    /// Until when.
+    pub(crate) fn viewing_ends(&self) -> Option<When> {
+        let viewing = self.seat.as_ref().and_then(|seat| seat.viewing.as_ref());
+        viewing.map(|viewing| words::moment(&viewing.ends_at))
+    }
 }
 
 /// Renders a page.
@@ -61,6 +98,9 @@ pub(crate) fn error(status: StatusCode) -> Response {
         StatusCode::PAYLOAD_TOO_LARGE => {
             ("That was too much", "The form is larger than we take. Shorten it and send it again.")
         }
+        StatusCode::REQUEST_TIMEOUT => {
+            ("That took too long", "The form arrived too slowly to be read. Send it again; nothing was changed.")
+        }
         StatusCode::TOO_MANY_REQUESTS => ("A little slower, please", "Wait a minute and try again."),
         StatusCode::SERVICE_UNAVAILABLE => (
             "We will be right back",
@@ -89,23 +129,44 @@ pub(crate) enum Refusal {
     NotFound,
     /// Somebody has to log in first, and comes back to this path.
     LoginFirst(String),
+    /// Somebody has to say again who they are, and comes back to this path.
+    ProveFirst(String),
+    /// Somebody has to add a second factor, or log in with it.
+    FactorFirst,
     /// The form is not one of ours, or its session is over.
     StaleForm,
     /// The form is larger than we take.
     TooLarge,
     /// The form could not be read to its end.
     Unreadable,
+    /// The form came too slowly.
+    TooSlow,
+    /// Too many ask for the same at once.
+    Busy,
     /// The database refused or is away.
     Store(StoreError),
     /// The session could not be read or kept.
     Session(tower_sessions::session::Error),
+    /// It was tried too often.
+    Slower {
+        /// For how long nothing is taken, in seconds.
+        secs: u64,
+        /// Whether it is a lock that a letter opens.
+        locked: bool,
+    },
     /// A mistake of ours; says which.
     Broken(&'static str),
 }
 
 impl From<StoreError> for Refusal {
     fn from(fault: StoreError) -> Self {
-        Self::Store(fault)
+        match fault {
+            // Whoever asks was logged out while this was done.
+            StoreError::Conflict { constraint } if constraint == USER_EPOCH => {
+                Self::LoginFirst("/accounts/".to_owned())
+            }
+            fault => Self::Store(fault),
+        }
     }
 }
 
@@ -127,9 +188,14 @@ impl IntoResponse for Refusal {
         match self {
             Self::NotFound => error(StatusCode::NOT_FOUND),
             Self::LoginFirst(path) => redirect::see_other(&redirect::login_then(&path)),
+            Self::ProveFirst(path) => redirect::see_other(&redirect::prove_then(&path)),
+            Self::FactorFirst => redirect::see_other("/accounts/factors/?staff=1"),
             Self::StaleForm => error(StatusCode::FORBIDDEN),
             Self::TooLarge => error(StatusCode::PAYLOAD_TOO_LARGE),
             Self::Unreadable => error(StatusCode::BAD_REQUEST),
+            Self::TooSlow => error(StatusCode::REQUEST_TIMEOUT),
+            Self::Busy => error(StatusCode::SERVICE_UNAVAILABLE),
+            Self::Slower { secs, locked } => limits::slower(secs, locked),
             Self::Store(fault @ StoreError::Unavailable { .. }) => {
                 tracing::warn!(fault = whole(&fault), "the database is away");
                 error(StatusCode::SERVICE_UNAVAILABLE)

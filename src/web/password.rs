@@ -1,85 +1,42 @@
-//! Passwords: hashed with Argon2id, off the request threads, a few at a time.
+//! Passwords: hashed with Argon2id, off the request threads, a few at a time, and those of strangers apart: a flood of log-ins
+//! keeps neither pages waiting nor whoever was here before.
 use std::{
-    collections::BTreeSet,
+    num::NonZeroUsize,
     sync::{Arc, LazyLock, OnceLock},
+    thread::available_parallelism,
 };
 
 use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version};
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
+use zxcvbn::zxcvbn;
 
 /// The shortest password taken, in characters.
-pub(crate) const SHORTEST: usize = 10;
+pub(crate) const SHORTEST: usize = 12;
 /// The longest password taken, in bytes; more would be work for nothing.
 pub(crate) const LONGEST_BYTES: usize = 256;
-/// How many hashes are made at the same time: each takes 19 MiB and some 30 ms of a core.
-const AT_ONCE: usize = 4;
+/// How many hashes are made at the same time for strangers, and as many for others, at most: each takes 19 MiB and some 30 ms
+/// of a core. With fewer cores it is half of them, so that the other half answers pages.
+const AT_ONCE_MAX: usize = 4;
+/// How many may wait for their turn. Whoever comes after them is told to come back.
+const WAITING_MAX: usize = 256;
+const TURNED_AWAY_METRIC: &str = "ez_passwords_turned_away_total";
 
 // Source: OWASP Password Storage Cheat Sheet, Argon2id: m = 19456 (19 MiB), t = 2, p = 1.
 const MEMORY_KIB: u32 = 19_456;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
 
-static TURNS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(AT_ONCE)));
+static OF_STRANGERS: LazyLock<Queue> = LazyLock::new(Queue::new);
+static OF_OTHERS: LazyLock<Queue> = LazyLock::new(Queue::new);
 static DUMMY: OnceLock<String> = OnceLock::new();
 
-/// Long enough, and among the first that anybody would try.
-const COMMON: &[&str] = &[
-    "1234567890",
-    "12345678910",
-    "123456789a",
-    "0123456789",
-    "9876543210",
-    "0987654321",
-    "1111111111",
-    "0000000000",
-    "1q2w3e4r5t",
-    "1qaz2wsx3edc",
-    "q1w2e3r4t5",
-    "qwertyuiop",
-    "qwerty1234",
-    "qwerty12345",
-    "qwerty123456",
-    "qwertyuiop123",
-    "asdfghjkl1",
-    "abcdefghij",
-    "abcd123456",
-    "abc1234567",
-    "aa12345678",
-    "a123456789",
-    "password12",
-    "password123",
-    "password1234",
-    "password12345",
-    "passw0rd123",
-    "mypassword",
-    "mypassword1",
-    "letmein123",
-    "letmein1234",
-    "welcome123",
-    "welcome1234",
-    "iloveyou12",
-    "iloveyou123",
-    "iloveyou1234",
-    "sunshine123",
-    "princess123",
-    "football123",
-    "baseball123",
-    "superman123",
-    "administrator",
-    "administrator1",
-    "changeme123",
-    "changemenow",
-    "secret1234",
-    "default123",
-    "qazwsxedcr",
-    "zaq12wsxcde3",
-    "trustno1trustno1",
-    "correcthorsebatterystaple",
-    "passwordpassword",
-    "testtest123",
-    "test123456",
-];
+/// How much of a password is weighed, in characters; the work grows faster than the length.
+const WEIGHED: usize = 64;
+/// How many guesses a password has to hold out. Source: zxcvbn, "score", 3: safely unguessable.
+const GUESSES: u64 = 100_000_000;
+/// What somebody who guesses here would try first.
+const OUR_WORDS: [&str; 4] = ["ez solutions", "ezsolutions", "hosting", "server"];
 
 /// Why hashing or checking did not happen.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +50,27 @@ pub(crate) enum PasswordError {
     /// The process is being stopped.
     #[error("waiting for a turn to hash")]
     Stopping,
+    /// Too many wait already.
+    #[error("too many wait for a turn to hash")]
+    Busy,
+}
+
+/// Those who wait for a turn, and those whose turn it is.
+struct Queue {
+    turns: Arc<Semaphore>,
+    places: Semaphore,
+}
+
+impl Queue {
+    fn new() -> Self {
+        let at_once = (available_parallelism().map_or(1, NonZeroUsize::get) / 2).clamp(1, AT_ONCE_MAX);
+        Self { turns: Arc::new(Semaphore::new(at_once)), places: Semaphore::new(at_once + WAITING_MAX) }
+    }
+}
+
+/// Begins to count who is turned away, so that operators see nought before the first.
+pub(crate) fn count_from_nought() {
+    metrics::counter!(TURNED_AWAY_METRIC).increment(0);
 }
 
 fn hasher() -> Result<Argon2<'static>, PasswordError> {
@@ -105,9 +83,14 @@ fn hash_now(password: &str) -> Result<String, PasswordError> {
 }
 
 async fn in_turn<T: Send + 'static>(
+    queue: &Queue,
     work: impl FnOnce() -> Result<T, PasswordError> + Send + 'static,
 ) -> Result<T, PasswordError> {
-    let turn = Arc::clone(&TURNS).acquire_owned().await.map_err(|_| PasswordError::Stopping)?;
+    let Ok(_place) = queue.places.try_acquire() else {
+        metrics::counter!(TURNED_AWAY_METRIC).increment(1);
+        return Err(PasswordError::Busy);
+    };
+    let turn = Arc::clone(&queue.turns).acquire_owned().await.map_err(|_| PasswordError::Stopping)?;
     let job = tokio::task::spawn_blocking(move || {
         let result = work();
         drop(turn);
@@ -116,35 +99,56 @@ async fn in_turn<T: Send + 'static>(
     job.await.map_err(|_| PasswordError::Stopping)?
 }
 
-/// Says what is wrong with a new password, in words for the customer.
-pub(crate) fn fault(password: &str, email: &str, name: &str) -> Option<&'static str> {
-    let lower = password.to_lowercase();
-    let different: BTreeSet<char> = lower.chars().collect();
+/// Says what is wrong with a new password, in words for the customer. Weighed like a hash is made: off the request threads,
+/// a few at a time.
+///
+/// *Errors*: the process is stopping, or too many ask at once.
+pub(crate) async fn fault(password: &str, email: &str, name: &str) -> Result<Option<&'static str>, PasswordError> {
     if password.chars().count() < SHORTEST {
-        Some("Use at least 10 characters.")
-    } else if password.len() > LONGEST_BYTES {
-        Some("Use a shorter password.")
-    } else if COMMON.contains(&lower.as_str()) || different.len() < 4 {
-        Some("This password is among the first that others would try. Choose another.")
-    } else if lower == email.to_lowercase() || lower == name.to_lowercase() {
-        Some("Do not use your name or address as the password.")
-    } else {
-        None
+        return Ok(Some("Use at least 12 characters."));
     }
+    if password.len() > LONGEST_BYTES {
+        return Ok(Some("Use a shorter password."));
+    }
+    let lower = password.to_lowercase();
+    if lower == email.to_lowercase() || lower == name.to_lowercase() {
+        return Ok(Some("Do not use your name or address as the password."));
+    }
+    let password = Zeroizing::new(password.chars().take(WEIGHED).collect::<String>());
+    let (email, name) = (email.to_owned(), name.to_owned());
+    let weak = in_turn(&OF_OTHERS, move || Ok(is_weak(&password, &email, &name))).await?;
+    Ok(weak.then_some("This password is among the first that others would try. Choose another."))
+}
+
+/// Whether somebody who knows the usual tricks, and this person, guesses it too soon.
+fn is_weak(password: &str, email: &str, name: &str) -> bool {
+    let own = email.split(['@', '.']).chain(name.split_whitespace()).chain([email, name]);
+    let known: Vec<&str> = own.filter(|word| word.len() > 2).chain(OUR_WORDS).collect();
+    zxcvbn(password, &known).guesses() < GUESSES
 }
 
 /// Gives the PHC string of a password's hash.
 ///
-/// *Errors*: only when the process is out of memory or stopping; trying again is fine.
+/// *Errors*: the process is out of memory or stopping, or too many ask at once; trying again is fine.
 pub(crate) async fn hash(password: impl Into<String>) -> Result<String, PasswordError> {
     let password = Zeroizing::new(password.into());
-    in_turn(move || hash_now(&password)).await
+    in_turn(&OF_OTHERS, move || hash_now(&password)).await
 }
 
-/// Says whether a password fits a hash. Without a hash (no such user) it does the same work and says no.
+/// Says whether a password fits a hash, for somebody who is logged in or comes with a browser that was here before. Without a
+/// hash (no such user) it does the same work and says no.
 pub(crate) async fn fits(password: &str, hash: Option<String>) -> Result<bool, PasswordError> {
+    fits_in(&OF_OTHERS, password, hash).await
+}
+
+/// The same for a stranger, who waits with other strangers only.
+pub(crate) async fn fits_of_stranger(password: &str, hash: Option<String>) -> Result<bool, PasswordError> {
+    fits_in(&OF_STRANGERS, password, hash).await
+}
+
+async fn fits_in(queue: &Queue, password: &str, hash: Option<String>) -> Result<bool, PasswordError> {
     let password = Zeroizing::new(password.to_owned());
-    in_turn(move || {
+    in_turn(queue, move || {
         let known = hash.is_some();
         let hash = match hash {
             Some(hash) => hash,
@@ -188,12 +192,42 @@ mod tests {
         assert!(!fits("nobody has this password", None).await.unwrap());
     }
 
-    #[test]
-    fn weak_passwords_are_refused() {
-        for weak in ["short", "Password123", "aaaaaaaaaaaa", "ann@example.com", "Ann Example"] {
-            assert!(fault(weak, "ann@example.com", "Ann Example").is_some(), "{weak}");
+    #[tokio::test]
+    async fn strangers_wait_with_strangers_only_and_not_too_many() {
+        let queue = Queue::new();
+        let turns = u32::try_from(queue.turns.available_permits()).unwrap();
+        let flood = Arc::clone(&queue.turns).acquire_many_owned(turns).await.unwrap();
+        let places = u32::try_from(queue.places.available_permits()).unwrap();
+        let waiting = queue.places.acquire_many(places).await.unwrap();
+        assert!(matches!(in_turn(&queue, || Ok(())).await, Err(PasswordError::Busy)), "it may wait for ever");
+        in_turn(&Queue::new(), || Ok(())).await.unwrap();
+        drop((flood, waiting));
+        in_turn(&queue, || Ok(())).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn weak_passwords_are_refused() {
+        let weak = [
+            "short",
+            "elevenchars",
+            "Password1234",
+            "password123456",
+            "passwordpassword",
+            "qwertyuiop12",
+            "aaaaaaaaaaaa",
+            "123456789012",
+            "abcdefghijkl",
+            "ann@example.com",
+            "annannannann",
+            "Annabelle Example",
+        ];
+        for weak in weak {
+            let fault = fault(weak, "ann@example.com", "Annabelle Example").await.unwrap();
+            assert!(fault.is_some(), "{weak}");
         }
-        assert!(fault(&"x".repeat(300), "", "").is_some());
-        assert_eq!(fault("blue kettle on fire", "ann@example.com", "Ann"), None);
+        assert!(fault(&"x".repeat(300), "", "").await.unwrap().is_some());
+        for good in ["blue kettle on fire", "correct-horse-0f3a9c", "tr0mbone-vapour-lintel"] {
+            assert_eq!(fault(good, "ann@example.com", "Ann").await.unwrap(), None, "{good}");
+        }
     }
 }

@@ -127,7 +127,7 @@ async fn choices(portal: &Portal, service: &ServicePage) -> Result<Vec<Choice>, 
 async fn running(portal: &Portal, user: &User, id: &str) -> Result<ServicePage, Refusal> {
     let id: ServiceId = id.parse().map_err(|_| Refusal::NotFound)?;
     let service = portal.store.service_page(id, user.account).await?.ok_or(Refusal::NotFound)?;
-    if service.status == ServiceStatus::Running { Ok(service) } else { Err(Refusal::NotFound) }
+    if service.status == ServiceStatus::Running && !service.covered { Ok(service) } else { Err(Refusal::NotFound) }
 }
 
 /// Said nothing, the term is the one the server has.

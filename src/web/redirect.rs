@@ -3,6 +3,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use url::Url;
 
 /// Gives a 303 to an address. Only for addresses we made ourselves or that went through [`own_path`].
 pub(crate) fn see_other(address: &str) -> Response {
@@ -10,6 +11,24 @@ pub(crate) fn see_other(address: &str) -> Response {
         Ok(value) => (StatusCode::SEE_OTHER, [(header::LOCATION, value)]).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
+}
+
+/// Gives a 303 to a page of Stripe's, and refuses every other address: what a vendor answers is not ours either.
+pub(crate) fn to_stripe(address: &str, page_origins: &[String]) -> Response {
+    if is_stripes(address, page_origins) {
+        return see_other(address);
+    }
+    tracing::error!("an address that is not Stripe's was not followed");
+    StatusCode::INTERNAL_SERVER_ERROR.into_response()
+}
+
+/// Whether an address leads to a page of Stripe's: by https beneath stripe.com, or at an origin that the settings name.
+fn is_stripes(address: &str, page_origins: &[String]) -> bool {
+    let Ok(url) = address.parse::<Url>() else { return false };
+    let origin = url.origin().ascii_serialization();
+    let beneath = url.scheme() == "https" && url.host_str().is_some_and(|host| host.ends_with(".stripe.com"));
+    let plain = url.username().is_empty() && url.password().is_none();
+    plain && (beneath || page_origins.iter().any(|known| known.trim_end_matches('/') == origin))
 }
 
 /// Gives the path back when it is one of ours, and `/dashboard/` for everything else. `//host`, `/\host` and control
@@ -23,8 +42,22 @@ pub(crate) fn own_path(wanted: &str) -> &str {
 
 /// Gives the address of the log-in page that leads back to a path afterwards.
 pub(crate) fn login_then(path: &str) -> String {
+    then("/accounts/login/", path)
+}
+
+/// The same with a passkey.
+pub(crate) fn passkey_then(path: &str) -> String {
+    then("/accounts/login/passkey/", path)
+}
+
+/// Gives the address of the page that asks again who somebody is and leads back to a path afterwards.
+pub(crate) fn prove_then(path: &str) -> String {
+    then("/accounts/again/", path)
+}
+
+fn then(page: &str, path: &str) -> String {
     let next: String = url::form_urlencoded::byte_serialize(own_path(path).as_bytes()).collect();
-    format!("/accounts/login/?next={next}")
+    format!("{page}?next={next}")
 }
 
 #[cfg(test)]
@@ -49,6 +82,28 @@ mod tests {
             assert_eq!(own_path(bad), "/dashboard/", "{bad:?}");
         }
         assert_eq!(own_path(&format!("/{}", "a".repeat(600))), "/dashboard/");
+    }
+
+    #[test]
+    fn only_stripes_own_pages_are_led_to() {
+        let origins = ["http://127.0.0.1:4242".to_owned(), "https://pay.example/".to_owned()];
+        for good in ["https://checkout.stripe.com/c/pay/x", "http://127.0.0.1:4242/c/pay/x", "https://pay.example/x"] {
+            assert!(is_stripes(good, &origins), "{good}");
+        }
+        for bad in [
+            "",
+            "/dashboard/",
+            "http://checkout.stripe.com/",
+            "https://stripe.com.evil.example/",
+            "https://evilstripe.com/",
+            "https://checkout.stripe.com@evil.example/",
+            "https://ann@checkout.stripe.com/",
+            "http://127.0.0.1:4243/",
+            "javascript:alert(1)",
+            "data:text/html,x",
+        ] {
+            assert!(!is_stripes(bad, &origins), "{bad}");
+        }
     }
 
     #[test]

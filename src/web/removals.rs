@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 use super::{
     Shared, coming,
     page::{self, Refusal},
-    posted::Posted,
+    proof::StaffForm,
     redirect,
 };
 
@@ -35,8 +35,8 @@ impl HeldBack {
 }
 
 /// Approves what waits for staff.
-pub(crate) async fn approve(State(portal): Shared, mut posted: Posted) -> Result<Response, Refusal> {
-    let user = posted.visitor.user.clone().filter(|user| user.is_staff).ok_or(Refusal::NotFound)?;
+pub(crate) async fn approve(State(portal): Shared, form: StaffForm) -> Result<Response, Refusal> {
+    let StaffForm { mut posted, user } = form;
     let reason = posted.text("reason").to_owned();
     let fault = match reason.chars().count() {
         0 => "Write down why.",
@@ -45,7 +45,7 @@ pub(crate) async fn approve(State(portal): Shared, mut posted: Posted) -> Result
     };
     if !fault.is_empty() {
         let shell = posted.visitor.form_shell("staff").await?;
-        let whole = coming::whole(&portal, shell, fault).await?;
+        let whole = coming::whole(&portal, shell, None, fault).await?;
         return Ok(page::render(StatusCode::UNPROCESSABLE_ENTITY, &whole).into_response());
     }
     let which = match posted.text("occasion") {

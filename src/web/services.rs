@@ -15,6 +15,9 @@ use super::{
     visitor::Customer,
 };
 
+/// Whoever may ask for this pays for what the account has.
+pub(super) const PAYS: &str = "/billing/invoices/{id}/page/";
+
 #[derive(Template)]
 #[template(path = "page/vps.html")]
 struct Whole {
@@ -30,7 +33,17 @@ pub(crate) async fn look(
 ) -> Result<Response, Refusal> {
     let id = id.parse().map_err(|_| Refusal::NotFound)?;
     let service = portal.store.service_page(id, customer.user.account).await?.ok_or(Refusal::NotFound)?;
-    Ok(page::ok(&Whole { shell: customer.visitor.form_shell("dashboard").await?, service }))
+    let shell = customer.visitor.form_shell("dashboard").await?;
+    let pays = shell.may("GET", PAYS);
+    Ok(page::ok(&Whole { shell, service: if pays { service } else { without_payment(service) } }))
+}
+
+/// The ways to Stripe's pages are for whoever may pay.
+fn without_payment(mut service: ServicePage) -> ServicePage {
+    service.open_invoice_url = None;
+    service.pending_plan.iter_mut().for_each(|plan| plan.pay_url = None);
+    service.invoices.iter_mut().for_each(|invoice| invoice.hosted_url = None);
+    service
 }
 
 #[derive(Template)]

@@ -14,13 +14,13 @@ use tower_http::{
     CompressionLevel,
     compression::CompressionLayer,
     request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer},
-    timeout::TimeoutLayer,
+    timeout::{RequestBodyDeadlineLayer, TimeoutLayer},
     trace::TraceLayer,
 };
 use tower_sessions::{Expiry, SessionManagerLayer, cookie::SameSite};
 use tracing::field::Empty;
 
-use super::{Portal, headers, measure::measure, page};
+use super::{Portal, headers, hosts, measure::measure, page};
 use crate::telemetry::note_trace;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -31,18 +31,23 @@ const FORM_LIMIT_BYTES: usize = 64 * 1024;
 /// The largest webhook.
 const WEBHOOK_LIMIT_BYTES: usize = 1024 * 1024;
 /// How long the session of somebody who has not logged in is kept.
-const ANONYMOUS_SESSION: time::Duration = time::Duration::hours(2);
+pub(crate) const ANONYMOUS_SESSION: time::Duration = time::Duration::hours(2);
 
 /// Gives the layer that loads and keeps sessions.
 pub(crate) fn sessions(portal: &Portal) -> SessionManagerLayer<SessionRows> {
     let secure = portal.settings.secure_cookies;
     SessionManagerLayer::new(SessionRows(portal.store.clone()))
-        .with_name(if secure { "__Host-ez" } else { "ez" })
+        .with_name(session_cookie(secure))
         .with_secure(secure)
         .with_http_only(true)
         .with_same_site(SameSite::Lax)
         .with_path("/")
         .with_expiry(Expiry::OnInactivity(ANONYMOUS_SESSION))
+}
+
+/// The name of the cookie that holds a session's id.
+pub(crate) fn session_cookie(secure: bool) -> &'static str {
+    if secure { "__Host-ez" } else { "ez" }
 }
 
 /// Puts limits, headers, logs and error pages around the routes. Webhooks have a larger limit than forms.
@@ -55,10 +60,12 @@ pub(crate) fn around(
     limited
         .merge(webhooks.layer(DefaultBodyLimit::max(WEBHOOK_LIMIT_BYTES)))
         .fallback(page::unknown)
+        .layer(RequestBodyDeadlineLayer::new(Duration::from_secs(portal.settings.door.patience_secs.into())))
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, ANSWER_WITHIN))
         .layer(middleware::from_fn(survive_panic))
         .layer(middleware::from_fn(dress_bare_errors))
         .layer(CompressionLayer::new().gzip(true).quality(CompressionLevel::Fastest))
+        .layer(middleware::from_fn_with_state(hosts::Hosts::of(&portal.settings), hosts::check))
         .layer(middleware::from_fn_with_state(headers::Fixed::of(&portal.settings), headers::add))
         .layer(middleware::from_fn(measure))
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))

@@ -16,7 +16,7 @@ use super::{
     Portal, Shared, WebSettings,
     engine::EngineRefusal,
     page::{self, Refusal, Shell},
-    posted::Posted,
+    proof::StaffForm,
     redirect,
     removals::HeldBack,
     visitor::Staff,
@@ -143,15 +143,15 @@ pub(crate) async fn overview(State(portal): Shared, mut staff: Staff) -> Result<
 }
 
 /// Hands a decision to the workflow that waits for it; the workflow records who and why.
-pub(crate) async fn decide(State(portal): Shared, Path(workflow_id): Path<String>, posted: Posted) -> Response {
-    match decided(&portal, &workflow_id, posted).await {
+pub(crate) async fn decide(State(portal): Shared, Path(workflow_id): Path<String>, form: StaffForm) -> Response {
+    match decided(&portal, &workflow_id, form).await {
         Ok(response) => response,
         Err(refusal) => refusal.answer(&portal).await,
     }
 }
 
-async fn decided(portal: &Portal, workflow_id: &str, mut posted: Posted) -> Result<Response, StaffRefusal> {
-    let user = posted.visitor.user.clone().filter(|user| user.is_staff).ok_or(Refusal::NotFound)?;
+async fn decided(portal: &Portal, workflow_id: &str, form: StaffForm) -> Result<Response, StaffRefusal> {
+    let StaffForm { mut posted, user } = form;
     let shell = Box::new(posted.visitor.form_shell("staff").await?);
     let step: Step = posted.text("step").parse().map_err(|_| Refusal::Unreadable)?;
     let fault = |field, text: &str| Fault {

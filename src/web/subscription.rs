@@ -10,13 +10,14 @@ use domain::{
     money::Money,
     service::ServiceStatus,
 };
-use store::{InvoiceStory, SubscriptionPage};
-use time::OffsetDateTime;
+use store::{InvoiceStory, PaidService, SubscriptionPage};
+use time::{Duration, OffsetDateTime};
 
 use super::{
     Portal, Shared,
     page::{self, Refusal, Shell},
     posted::Posted,
+    proof::StaffForm,
     redirect, staff,
     tell::{self, Untold},
     visitor::Staff,
@@ -30,6 +31,18 @@ struct Whole {
     workflow: String,
     fault: String,
     typed: Typed,
+}
+
+/// The form that starts again what is stopped.
+const RESTORE: &str = "restore";
+/// For how many days what is started again is not stopped, if nobody says otherwise.
+const SOON_DAYS: i64 = 7;
+/// What the customer reads then, if nobody says otherwise.
+pub(super) const STARTED_AGAIN: &str = "We give you a few more days.";
+
+/// The day until which something is started again, as a form takes it.
+pub(super) fn soon() -> String {
+    (OffsetDateTime::now_utc() + Duration::days(SOON_DAYS)).date().to_string()
 }
 
 /// What was typed into the form that was refused.
@@ -65,12 +78,28 @@ impl Whole {
 
     fn is_stopped(&self) -> bool {
         let stopped = |status| matches!(status, ServiceStatus::Suspended | ServiceStatus::Retained);
-        self.page.services.iter().any(|service| stopped(service.status))
+        self.page.services.iter().any(|service| stopped(service.status) && service.destroy_at.is_none())
+    }
+
+    /// Servers that their customer takes away and that are still there.
+    fn set_aside(&self) -> Vec<&PaidService> {
+        let kept = |service: &&PaidService| service.status == ServiceStatus::Retained && service.destroy_at.is_some();
+        self.page.services.iter().filter(kept).collect()
     }
 
     /// What was typed into this form.
     fn typed<'a>(&'a self, what: &str, text: &'a str) -> &'a str {
         if self.typed.what == what { text } else { "" }
+    }
+
+    /// The same of the form that starts it again, which is filled in already.
+    fn started_until(&self) -> String {
+        if self.typed.what == RESTORE { self.typed.until.clone() } else { soon() }
+    }
+
+    /// Why, in the same form.
+    fn started_because(&self) -> &str {
+        if self.typed.what == RESTORE { &self.typed.reason } else { STARTED_AGAIN }
     }
 }
 
@@ -96,9 +125,9 @@ pub(crate) async fn look(State(portal): Shared, mut staff: Staff, Path(id): Path
 pub(crate) async fn tell(
     State(portal): Shared,
     Path((id, what)): Path<(String, String)>,
-    mut posted: Posted,
+    form: StaffForm,
 ) -> Result<Response, Refusal> {
-    let user = posted.visitor.user.clone().filter(|user| user.is_staff).ok_or(Refusal::NotFound)?;
+    let StaffForm { mut posted, user } = form;
     let id = SubscriptionId(id);
     let shell = posted.visitor.form_shell("staff").await?;
     let known = portal.store.subscription_page(&id).await?.ok_or(Refusal::NotFound)?;
@@ -135,6 +164,10 @@ fn asked(kind: AskKind, posted: &Posted, known: &SubscriptionPage) -> Result<Ask
         AskKind::ChangePlan | AskKind::ChangePlanAtEnd | AskKind::KeepPlan => {
             return Err(Untold::form("The customer changes the plan."));
         }
+        AskKind::RemoveServer => return Err(Untold::form("The customer removes a server.")),
+        AskKind::KeepServer => Ask::KeepServer {
+            service: posted.text("service").parse().map_err(|_| Untold::form("Choose one of the servers."))?,
+        },
         AskKind::CancelAtEnd => Ask::CancelAtEnd,
         AskKind::GoOn => Ask::GoOn,
         AskKind::CancelNow => Ask::CancelNow,

@@ -4,6 +4,7 @@ use askama::Template;
 use domain::{
     billing::Phase,
     instruction::{AskKind, InstructionState},
+    member::{MemberRole, StaffRole},
     money::Money,
     order::{OrderStatus, StepState},
     plan::Term,
@@ -38,7 +39,7 @@ pub(crate) fn order(status: &OrderStatus) -> Badge {
         OrderStatus::SoldOut => badge("Sold out", "quiet"),
         OrderStatus::Provisioning => badge("Being set up", "busy"),
         OrderStatus::Delivered => badge("Delivered", "good"),
-        OrderStatus::Abandoned => badge("Cancelled and refunded", "bad"),
+        OrderStatus::Abandoned => badge("Could not be delivered", "bad"),
     }
 }
 
@@ -62,6 +63,36 @@ pub(crate) fn phase(phase: &Phase) -> Badge {
         Phase::Suspended => badge("Suspended", "bad"),
         Phase::Retained => badge("Ended", "warn"),
         Phase::Expired => badge("Over", "quiet"),
+    }
+}
+
+/// What a member of an account is.
+pub(crate) fn member(role: &MemberRole) -> &'static str {
+    match role {
+        MemberRole::Owner => "Owner",
+        MemberRole::Billing => "Billing",
+        MemberRole::Technical => "Technical",
+        MemberRole::ReadOnly => "Read-only",
+    }
+}
+
+/// What a member of an account may do.
+pub(crate) fn member_may(role: &MemberRole) -> &'static str {
+    match role {
+        MemberRole::Owner => "everything, who belongs to the account included",
+        MemberRole::Billing => "orders, plans, cancelling, cards and invoices",
+        MemberRole::Technical => "servers and their passwords",
+        MemberRole::ReadOnly => "looking at servers and invoices",
+    }
+}
+
+/// What somebody who works here does.
+pub(crate) fn staff(role: &StaffRole) -> &'static str {
+    match role {
+        StaffRole::Support => "Support",
+        StaffRole::Operator => "Operator",
+        StaffRole::Finance => "Finance",
+        StaffRole::Admin => "Admin",
     }
 }
 
@@ -97,6 +128,8 @@ pub(crate) fn asked(kind: &AskKind) -> &'static str {
         AskKind::CancelAtEnd => "Cancel at the end",
         AskKind::GoOn => "Take the cancellation back",
         AskKind::CancelNow => "Cancel now",
+        AskKind::RemoveServer => "Remove a server",
+        AskKind::KeepServer => "Keep a server",
     }
 }
 
@@ -109,11 +142,13 @@ pub(crate) fn told(state: &InstructionState) -> Badge {
     }
 }
 
-/// What is taken away from a customer.
-pub(crate) fn removal(kind: &RemovalKind) -> &'static str {
+/// What is taken away from a customer, and whether it is one server `alone` that they do not want any more.
+pub(crate) fn removal(kind: &RemovalKind, alone: &bool) -> &'static str {
     match kind {
         RemovalKind::Suspend => "Suspend",
+        RemovalKind::Retain if *alone => "Stop one server, and keep it",
         RemovalKind::Retain => "Stop, and keep",
+        RemovalKind::Expire if *alone => "Destroy one server",
         RemovalKind::Expire => "End and destroy",
     }
 }

@@ -22,11 +22,17 @@ const ANSWER_LIMIT_BYTES: usize = 1024 * 1024;
 pub(crate) struct Load {
     /// Where to.
     pub(crate) address: SocketAddr,
-    /// Whole requests as they go over the wire, taken in turn by whichever connection is free.
-    pub(crate) requests: Arc<Vec<Vec<u8>>>,
+    /// What is asked for, taken in turn by whichever connection is free.
+    pub(crate) requests: Arc<Vec<Request>>,
     /// Whether to begin again after the last one; else the measurement ends there.
     pub(crate) again: bool,
-    /// The length of every right answer's body.
+}
+
+/// One request and what is expected of its answer.
+pub(crate) struct Request {
+    /// All of it, as it goes over the wire.
+    pub(crate) bytes: Vec<u8>,
+    /// The length of the right answer's body.
     pub(crate) body_length: usize,
 }
 
@@ -83,12 +89,12 @@ impl Load {
             let turn = if self.again { turn % self.requests.len() } else { turn };
             let Some(request) = self.requests.get(turn) else { break };
             let began = Instant::now();
-            socket.write_all(request).await.context("sending a request")?;
+            socket.write_all(&request.bytes).await.context("sending a request")?;
             let answer = read_answer(&mut socket, &mut buffer).await?;
             times.push(began.elapsed());
             ensure!(answer.status == 200, "an answer had the status {}", answer.status);
             let length = buffer.len() - answer.body_from;
-            ensure!(length == self.body_length, "an answer had {length} bytes instead of {}", self.body_length);
+            ensure!(length == request.body_length, "an answer had {length} bytes instead of {}", request.body_length);
         }
         Ok(times)
     }

@@ -1,21 +1,32 @@
 //! `bench [--runs N] [name…]`: how fast the house is, measured through the wire on this machine; `make bench` builds and
 //! runs it. Each benchmark starts a house of its own with the binaries that stand beside this one, checks every answer,
 //! and prints medians over several runs. The figures prove nothing by themselves: they are not tests, and nothing fails
-//! when one is slow.
+//! when one is slow. `--production` runs Temporal's server over PostgreSQL (`tests/house/install-tools long` builds it)
+//! instead of the development server.
 //!
 //! | file | measures |
 //! |---|---|
 //! | `web` | the pricing page, the dashboard, the webhook door, memory |
+//! | `flood` | the dashboard, and a log-in of a known browser, while strangers try to log in by the hundred |
+//! | `checks` | what session and permission add to a page of somebody who is logged in |
 //! | `orders` | orders from the webhook to the delivered machine, in a burst and paced; the door meanwhile |
+//! | `stations` | where the time of a paced order goes |
 //! | `renewals` | every live subscription renews at once, on Temporal over PostgreSQL; only when it is asked for |
+//! | `idle` | what everything takes while as many as a hundred thousand subscriptions sleep; only when it is asked for |
+//! | `lives` | begins them for both |
 //! | `bare` | what the engine gives beside it |
 
 mod bare;
+mod checks;
 mod figures;
+mod flood;
+mod idle;
+mod lives;
 mod load;
 mod machine;
 mod orders;
 mod renewals;
+mod stations;
 mod web;
 
 use std::io::{self, Write as _};
@@ -27,7 +38,7 @@ use house::Engine;
 
 use figures::Figure;
 
-const USAGE: &str = "bench [--runs N] [--volatile] [name…]";
+const USAGE: &str = "bench [--runs N] [--volatile | --production] [name…]";
 const RUNS: usize = 5;
 
 /// What every benchmark is given.
@@ -53,11 +64,13 @@ pub(crate) struct Benchmark {
 struct Asked {
     runs: usize,
     volatile: bool,
+    production: bool,
     names: Vec<String>,
 }
 
 fn every() -> Vec<Benchmark> {
-    [web::BENCHMARKS, orders::BENCHMARKS, renewals::BENCHMARKS].concat()
+    [web::BENCHMARKS, flood::BENCHMARKS, checks::BENCHMARKS, orders::BENCHMARKS, renewals::BENCHMARKS, idle::BENCHMARKS]
+        .concat()
 }
 
 #[tokio::main]
@@ -72,17 +85,18 @@ async fn main() -> ExitCode {
 }
 
 fn asked() -> Result<Asked> {
-    let mut asked = Asked { runs: RUNS, volatile: false, names: Vec::new() };
+    let mut asked = Asked { runs: RUNS, volatile: false, production: false, names: Vec::new() };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         match word.as_str() {
             "--runs" => asked.runs = words.next().context(USAGE)?.parse().context(USAGE)?,
             "--volatile" => asked.volatile = true,
+            "--production" => asked.production = true,
             flag if flag.starts_with('-') => bail!(USAGE),
             _ => asked.names.push(word),
         }
     }
-    if asked.runs == 0 {
+    if asked.runs == 0 || (asked.volatile && asked.production) {
         bail!(USAGE);
     }
     Ok(asked)
@@ -91,7 +105,7 @@ fn asked() -> Result<Asked> {
 async fn run() -> Result<()> {
     let asked = asked()?;
     let wanted = |name: &str| {
-        (asked.names.is_empty() && name != renewals::NAME)
+        (asked.names.is_empty() && ![renewals::NAME, idle::NAME].contains(&name))
             || asked.names.iter().any(|word| name.starts_with(word.as_str()))
     };
     let chosen: Vec<Benchmark> = every().into_iter().filter(|benchmark| wanted(benchmark.name)).collect();
@@ -99,12 +113,17 @@ async fn run() -> Result<()> {
         let names: Vec<&str> = every().iter().map(|benchmark| benchmark.name).collect();
         bail!("no benchmark is called that; there are: {}", names.join(", "));
     }
-    let engine = if asked.volatile { Engine::start(false).await? } else { Engine::start_durable().await? };
+    let engine = match (asked.volatile, asked.production) {
+        (true, _) => Engine::start(false).await?,
+        (false, true) => Engine::start_production().await?,
+        (false, false) => Engine::start_durable().await?,
+    };
     let stage = Stage { engine, runs: asked.runs };
     let mut out = io::stdout();
     writeln!(out, "{}", machine::described())?;
     let disk = if asked.volatile { "does not wait for the disk" } else { "waits for the disk at every commit" };
-    writeln!(out, "PostgreSQL {disk}; medians of {} runs, lowest and highest beside them\n", stage.runs)?;
+    let temporal = if asked.production { "Temporal over PostgreSQL" } else { "Temporal's development server" };
+    writeln!(out, "PostgreSQL {disk}; {temporal}; medians of {} runs, lowest and highest beside them\n", stage.runs)?;
     for benchmark in chosen {
         writeln!(out, "{}: {}", benchmark.name, benchmark.about)?;
         out.flush()?;

@@ -13,7 +13,8 @@ use temporalio_common::{
 use uuid::Uuid;
 
 use crate::figures::{Aim, Figure, as_f64, percentile_ms};
-use crate::machine::{house_cpu_secs, house_memory_mib};
+use crate::machine::{Parts, house_cpu_secs, house_memory_mib};
+use crate::stations::{self, Stations};
 use crate::web::told;
 use crate::{Benchmark, Stage, bare};
 
@@ -68,6 +69,8 @@ async fn burst(stage: &Stage) -> Result<Vec<Figure>> {
     let mut ratio = Figure::new("orders for each bare workflow", "", Aim::Told);
     let mut worker = Figure::new("processor of `ez work` for one order", "ms", Aim::Told);
     let mut web = Figure::new("processor of `ez serve` for one order", "ms", Aim::Told);
+    let mut temporal = Figure::new("processor of Temporal for one order", "ms", Aim::Told);
+    let mut postgres = Figure::new("processor of PostgreSQL for one order", "ms", Aim::Told);
     let mut memory = Figure::new("`ez serve` and `ez work` afterwards", "MiB", Aim::AtMost(80.0));
     for run in 0..stage.runs {
         let shop = Shop::open(stage, &format!("bench-orders-{run}")).await?;
@@ -76,12 +79,13 @@ async fn burst(stage: &Stage) -> Result<Vec<Figure>> {
         let orders = shop.unpaid(BURST).await?;
         shop.webhooks(true).await?;
         shop.pay(&orders).await?;
-        let before = house_cpu_secs(&shop.house).await?;
+        let (before, parts) = (house_cpu_secs(&shop.house).await?, Parts::cpu_secs()?);
         let began = Instant::now();
         shop.webhooks(false).await?;
         shop.delivered(WARM_UP + BURST).await?;
         let took = began.elapsed();
         let after = house_cpu_secs(&shop.house).await?;
+        let parts = Parts::cpu_secs()?.since(parts, as_f64(BURST));
         let times = shop.times(&orders).await?;
         rate.add(as_f64(BURST) / took.as_secs_f64());
         ratio.add(as_f64(BURST) / took.as_secs_f64() / bare_rate.last());
@@ -89,10 +93,12 @@ async fn burst(stage: &Stage) -> Result<Vec<Figure>> {
         p99.add(percentile_ms(&times, 0.99));
         web.add((after.0 - before.0) * 1e3 / as_f64(BURST));
         worker.add((after.1 - before.1) * 1e3 / as_f64(BURST));
+        temporal.add(parts.temporal * 1e3);
+        postgres.add(parts.postgres * 1e3);
         memory.add(house_memory_mib(&shop.house).await?);
         shop.house.stop().await?;
     }
-    Ok(vec![rate, p50, p99, bare_rate, ratio, worker, web, memory])
+    Ok(vec![rate, p50, p99, bare_rate, ratio, worker, web, temporal, postgres, memory])
 }
 
 async fn engine(stage: &Stage) -> Result<Vec<Figure>> {
@@ -111,6 +117,7 @@ async fn paced(stage: &Stage) -> Result<Vec<Figure>> {
     let mut told = Figure::new("what the stand-ins were told to take of it", "ms", Aim::Told);
     let mut p50 = Figure::new("added by us, p50", "ms", Aim::AtMost(100.0));
     let mut p99 = Figure::new("added by us, p99", "ms", Aim::AtMost(300.0));
+    let mut stations = Stations::default();
     for run in 0..stage.runs {
         let shop = Shop::open(stage, &format!("bench-paced-{run}")).await?;
         shop.deliver(WARM_UP).await?;
@@ -126,13 +133,15 @@ async fn paced(stage: &Stage) -> Result<Vec<Figure>> {
         told.add(vendors);
         p50.add(percentile_ms(&times, 0.50) - vendors);
         p99.add(percentile_ms(&times, 0.99) - vendors);
+        stations.add(stations::medians(&shop.house, &orders).await?);
         shop.house.stop().await?;
     }
-    Ok(vec![whole, told, p50, p99])
+    Ok([vec![whole, told, p50, p99], stations.figures()].concat())
 }
 
 async fn door(stage: &Stage) -> Result<Vec<Figure>> {
     let mut rate = Figure::new("answers", "/s", Aim::AtLeast(2_500.0));
+    let mut lost = Figure::new("acknowledged and not in the table", "events", Aim::AtMost(0.0));
     let mut delivered = Figure::new("orders delivered meanwhile", "orders", Aim::Told);
     for run in 0..stage.runs {
         let shop = Shop::open(stage, &format!("bench-door-{run}")).await?;
@@ -141,13 +150,15 @@ async fn door(stage: &Stage) -> Result<Vec<Figure>> {
         shop.webhooks(true).await?;
         shop.pay(&orders).await?;
         shop.webhooks(false).await?;
-        let (measured, _) = self::told(&shop.house, "evt_busy", PUSHED).await?;
+        let (measured, _) = told(&shop.house, "evt_busy", PUSHED).await?;
         rate.add(measured.rate());
+        // Every request was answered with 200, or the run had failed.
+        lost.add(as_f64(measured.times.len()) - as_f64(shop.count_told().await?));
         delivered.add(as_f64(shop.count_delivered().await?) - as_f64(WARM_UP));
         shop.delivered(WARM_UP + BURST).await?;
         shop.house.stop().await?;
     }
-    Ok(vec![rate, delivered])
+    Ok(vec![rate, lost, delivered])
 }
 
 /// The order workflow as the wire knows it.
@@ -270,6 +281,14 @@ impl Shop {
             .fetch_one(self.house.db())
             .await?;
         Ok(usize::try_from(delivered)?)
+    }
+
+    /// How many of the events that were pushed at the door are in the table.
+    async fn count_told(&self) -> Result<usize> {
+        let told: i64 = sqlx::query_scalar("select count(*) from payment_events where starts_with(id, 'evt_busy')")
+            .fetch_one(self.house.db())
+            .await?;
+        Ok(usize::try_from(told)?)
     }
 
     async fn delivered(&self, wanted: usize) -> Result<()> {

@@ -12,7 +12,7 @@ use serde_json::json;
 use sha2::Sha256;
 
 use crate::figures::{Aim, Figure, as_f64};
-use crate::load::{CONNECTIONS, Load, Measured, look};
+use crate::load::{CONNECTIONS, Load, Measured, Request, look};
 use crate::machine::{cpu_secs, memory_mib};
 use crate::{Benchmark, Stage};
 
@@ -31,7 +31,7 @@ pub(crate) const BENCHMARKS: &[Benchmark] = &[
     },
     Benchmark {
         name: "dashboard",
-        about: "GET /dashboard/ of somebody logged in with 3 servers and 2 open orders, 32 connections",
+        about: "GET /dashboard/ of 32 people with 3 servers and 2 open orders each, 32 connections",
         run: |stage| dashboard(stage).boxed(),
     },
     Benchmark {
@@ -79,21 +79,20 @@ impl Door {
 async fn pricing(stage: &Stage) -> Result<Vec<Figure>> {
     let house = web_alone(stage, "bench-pricing").await?;
     let request = get(&house, "/pricing/", "");
-    let door = page_load(stage, &house, request, "plan-price", Door::new(Aim::AtLeast(15_000.0), Aim::Told)).await?;
+    let door =
+        page_load(stage, &house, vec![request], "plan-price", Door::new(Aim::AtLeast(15_000.0), Aim::Told)).await?;
     house.stop().await?;
     Ok(door.figures())
 }
 
 async fn dashboard(stage: &Stage) -> Result<Vec<Figure>> {
     let house = web_alone(stage, "bench-dashboard").await?;
-    let account = sqlx::query_scalar("select account_id from users where email = $1")
-        .bind(house.staff_email())
-        .fetch_one(house.db())
-        .await?;
-    house.furnish(account, Past { running: 3, open: 2, ..Past::default() }).await?;
-    let request = get(&house, "/dashboard/", &logged_in(&house).await?);
+    let mut requests = Vec::new();
+    for session in crowd_logged_in(&house).await? {
+        requests.push(get(&house, "/dashboard/", &session));
+    }
     let door = Door::new(Aim::AtLeast(5_000.0), Aim::AtMost(40.0));
-    let door = page_load(stage, &house, request, "server-grid", door).await?;
+    let door = page_load(stage, &house, requests, "server-grid", door).await?;
     house.stop().await?;
     Ok(door.figures())
 }
@@ -120,8 +119,9 @@ async fn webhook(stage: &Stage) -> Result<Vec<Figure>> {
 /// Tells the house events of an unknown type for so long, each under another id beginning with `name`, as Stripe would.
 /// Gives what was measured, every answer being 200, and how long `ez serve` used a processor.
 pub(crate) async fn told(house: &House, name: &str, lasting: Duration) -> Result<(Measured, f64)> {
-    let requests = (0..EVENTS_EACH_RUN).map(|number| event(house, &format!("{name}_{number}"))).collect();
-    let load = Load { address: address(house)?, requests: Arc::new(requests), again: false, body_length: "ok\n".len() };
+    let one = |number| Request { bytes: event(house, &format!("{name}_{number}")), body_length: "ok\n".len() };
+    let requests = Arc::new((0..EVENTS_EACH_RUN).map(one).collect());
+    let load = Load { address: address(house)?, requests, again: false };
     let web = house.web_pid().await.context("the web is not running")?;
     let before = cpu_secs(web)?;
     let measured = load.run(lasting).await?;
@@ -135,36 +135,44 @@ async fn events_stored(house: &House) -> Result<usize> {
 }
 
 async fn memory(stage: &Stage) -> Result<Vec<Figure>> {
-    let options = HouseOptions::named("bench-memory").with("RUST_LOG", "info");
-    let house = House::start(&stage.engine, options).await?;
-    let requests = Arc::new(vec![get(&house, "/pricing/", "")]);
-    let body_length = look(address(&house)?, &requests[0], "plan-price").await?.len();
-    Load { address: address(&house)?, requests, again: true, body_length }.run(LASTING).await?;
-    told(&house, "evt_memory", WARM_UP).await?;
     let mut serve = Figure::new("`ez serve`", "MiB", Aim::Told);
     let mut work = Figure::new("`ez work`", "MiB", Aim::Told);
     let mut both = Figure::new("both", "MiB", Aim::AtMost(80.0));
-    let web = memory_mib(house.web_pid().await.context("the web is not running")?)?;
-    let worker = memory_mib(*house.worker_pids().await.first().context("no worker is running")?)?;
-    serve.add(web);
-    work.add(worker);
-    both.add(web + worker);
-    house.stop().await?;
+    for run in 0..stage.runs {
+        let options = HouseOptions::named(&format!("bench-memory-{run}")).with("RUST_LOG", "info");
+        let house = House::start(&stage.engine, options).await?;
+        load_of(&house, vec![get(&house, "/pricing/", "")], "plan-price").await?.run(LASTING).await?;
+        told(&house, "evt_memory", WARM_UP).await?;
+        let web = memory_mib(house.web_pid().await.context("the web is not running")?)?;
+        let worker = memory_mib(*house.worker_pids().await.first().context("no worker is running")?)?;
+        serve.add(web);
+        work.add(worker);
+        both.add(web + worker);
+        house.stop().await?;
+    }
     Ok(vec![serve, work, both])
 }
 
 /// A house in which only the web runs.
-async fn web_alone(stage: &Stage, name: &str) -> Result<House> {
+pub(crate) async fn web_alone(stage: &Stage, name: &str) -> Result<House> {
     let options = HouseOptions { with_portal: false, ..HouseOptions::named(name) };
     let house = House::start(&stage.engine, options).await?;
     house.start_web().await?;
     Ok(house)
 }
 
-async fn page_load(stage: &Stage, house: &House, request: Vec<u8>, words: &str, mut door: Door) -> Result<Door> {
-    let address = address(house)?;
-    let body_length = look(address, &request, words).await?.len();
-    let load = Load { address, requests: Arc::new(vec![request]), again: true, body_length };
+/// These pages in turns, after a look at each.
+async fn load_of(house: &House, pages: Vec<Vec<u8>>, words: &str) -> Result<Load> {
+    let (address, mut requests) = (address(house)?, Vec::new());
+    for bytes in pages {
+        let body_length = look(address, &bytes, words).await?.len();
+        requests.push(Request { bytes, body_length });
+    }
+    Ok(Load { address, requests: Arc::new(requests), again: true })
+}
+
+async fn page_load(stage: &Stage, house: &House, pages: Vec<Vec<u8>>, words: &str, mut door: Door) -> Result<Door> {
+    let load = load_of(house, pages, words).await?;
     let web = house.web_pid().await.context("the web is not running")?;
     load.run(WARM_UP).await?;
     for _ in 0..stage.runs {
@@ -186,22 +194,41 @@ fn get(house: &House, path: &str, cookie: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nhost: {host}\r\naccept: text/html\r\n{cookie}\r\n").into_bytes()
 }
 
+/// As many people as there are connections, each with an account of their own, 3 servers and 2 open orders: their cookies.
+async fn crowd_logged_in(house: &House) -> Result<Vec<String>> {
+    house.crowd(i32::try_from(CONNECTIONS)?, Past { running: 3, open: 2, ..Past::default() }).await?;
+    let whose = "update users set password_hash = staff.password_hash from users staff
+        where staff.email = $1 and users.email like '%@crowd.test' returning users.email";
+    let emails: Vec<String> = sqlx::query_scalar(whose).bind(house.staff_email()).fetch_all(house.db()).await?;
+    let mut cookies = Vec::new();
+    for email in emails {
+        cookies.push(logged_in_as(house, &email).await?);
+    }
+    Ok(cookies)
+}
+
 /// Logs the first staff user in as a browser would, and gives the cookie.
-async fn logged_in(house: &House) -> Result<String> {
+pub(crate) async fn logged_in(house: &House) -> Result<String> {
+    logged_in_as(house, house.staff_email()).await
+}
+
+/// Logs somebody in who has the first staff user's password, and gives the cookie.
+async fn logged_in_as(house: &House, email: &str) -> Result<String> {
     let browser = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
     let url = house.url().join("/accounts/login/")?;
     let answer = browser.get(url.clone()).send().await?;
     let (anonymous, status) = (cookie(&answer)?, answer.status().as_u16());
     let page = Page { url: url.clone(), status, html: answer.text().await? };
     let token = page.attributes("input[name=csrf]", "value").into_iter().next().context("a form without a token")?;
-    let form = [("csrf", token.as_str()), ("email", house.staff_email()), ("password", house.staff_password())];
+    let form = [("csrf", token.as_str()), ("email", email), ("password", house.staff_password())];
     let answer = browser.post(url).header("cookie", anonymous).form(&form).send().await?;
     ensure!(answer.status() == 303, "logging in gave {}", answer.status());
     cookie(&answer)
 }
 
-fn cookie(answer: &reqwest::Response) -> Result<String> {
-    let whole = answer.headers().get("set-cookie").context("no cookie was set")?.to_str()?;
+pub(crate) fn cookie(answer: &reqwest::Response) -> Result<String> {
+    let mut set = answer.headers().get_all("set-cookie").iter().filter_map(|line| line.to_str().ok());
+    let whole = set.find(|line| line.starts_with("ez=")).context("no cookie was set")?;
     Ok(whole.split(';').next().unwrap_or(whole).to_owned())
 }
 

@@ -1,7 +1,7 @@
 //! What a house sells, as the file `ez seed` reads.
 //!
 //! ```json
-//! {"plans": [{"slug": "small", "name": "Small", "tagline": "…", "cores": 1, "memory_mib": 2048, "disk_gib": 20, "service_limit": 1, "trial_days": 0,
+//! {"plans": [{"slug": "small", "name": "Small", "tagline": "…", "cores": 1, "memory_mib": 2048, "disk_gib": 20, "service_limit": 1, "further": null, "trial_days": 0,
 //!             "features": ["1 core"], "prices": [{"term": "monthly", "currency": "eur", "amount_minor": 500}]}],
 //!  "images": [{"slug": "debian-13", "name": "Debian 13", "template_vmid": 9000}],
 //!  "nodes": [{"name": "pve1", "memory_mib_limit": 65536, "storage": "local-lvm", "template_node": "pve1"}],
@@ -46,12 +46,26 @@ pub struct PlanEntry {
     pub disk_gib: u32,
     /// How many services one subscription lets an account order.
     pub service_limit: u32,
+    /// The machine of each after the first; nothing is written where it is the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub further: Option<SizeEntry>,
     /// How many days cost nothing at first.
     pub trial_days: u32,
     /// Lines on the card.
     pub features: Vec<String>,
     /// What it costs.
     pub prices: Vec<PriceEntry>,
+}
+
+/// The size of a machine.
+#[derive(Clone, Debug, Serialize)]
+pub struct SizeEntry {
+    /// Virtual cores.
+    pub cores: u32,
+    /// Memory.
+    pub memory_mib: u32,
+    /// Disk.
+    pub disk_gib: u32,
 }
 
 /// One price of a plan.
@@ -106,14 +120,16 @@ pub struct PoolEntry {
     pub nameserver: IpAddr,
 }
 
-/// The networks of house number `number`: a /24, the first of a /16, and a /64 that no other house uses.
-pub(crate) fn networks(number: u8) -> (Ipv4Addr, Ipv6Addr) {
-    (Ipv4Addr::new(10, number, 0, 0), Ipv6Addr::new(0xfd00, u16::from(number), 0, 0, 0, 0, 0, 0))
+/// The networks of house number `number`: a /24, the first of a /16, and a /64 that no other house uses. From number 256 on
+/// the first byte is 11 and more: nothing is ever sent to these addresses, they only have to differ.
+pub(crate) fn networks(number: u16) -> (Ipv4Addr, Ipv6Addr) {
+    let [above, second] = number.to_be_bytes();
+    (Ipv4Addr::new(10 + above, second, 0, 0), Ipv6Addr::new(0xfd00, number, 0, 0, 0, 0, 0, 0))
 }
 
 impl Catalogue {
     /// Three plans on `nodes`, with the addresses of house number `number`.
-    pub(crate) fn of_house(number: u8, nodes: &[&str]) -> Self {
+    pub(crate) fn of_house(number: u16, nodes: &[&str]) -> Self {
         let image =
             |slug: &str, name: &str, template_vmid| ImageEntry { slug: slug.into(), name: name.into(), template_vmid };
         let node = |name: &&str| NodeEntry {
@@ -167,6 +183,7 @@ fn plan(slug: &str, tagline: &str, (cores, memory_mib, disk_gib): (u32, u32, u32
         memory_mib,
         disk_gib,
         service_limit: 1,
+        further: None,
         trial_days: 0,
         features: vec![
             "IPv4 and IPv6 address".into(),
@@ -180,10 +197,13 @@ fn plan(slug: &str, tagline: &str, (cores, memory_mib, disk_gib): (u32, u32, u32
     }
 }
 
-fn pools(number: u8) -> Vec<PoolEntry> {
+fn pools(number: u16) -> Vec<PoolEntry> {
     let (v4, v6) = networks(number);
-    let in_v4 = |last: u8| IpAddr::V4(Ipv4Addr::new(10, number, 0, last));
-    let in_v6 = |last: u16| IpAddr::V6(Ipv6Addr::new(0xfd00, u16::from(number), 0, 0, 0, 0, 0, last));
+    let in_v4 = |last: u8| {
+        let [first, second, third, _] = v4.octets();
+        IpAddr::V4(Ipv4Addr::new(first, second, third, last))
+    };
+    let in_v6 = |last: u16| IpAddr::V6((v6.to_bits() + u128::from(last)).into());
     let quad9_v6 = Ipv6Addr::new(0x2620, 0xfe, 0, 0, 0, 0, 0, 0xfe);
     vec![
         PoolEntry {

@@ -31,8 +31,8 @@ const BATCH: &str = "
         values ('full', 2000000000, 'local-lvm', 'full', false) on conflict do nothing;
     insert into vmids (vmid) select 5000000 + nr from batch;
     insert into addresses (address, family, prefix_length, gateway, nameserver)
-        select '10.64.0.0'::inet + nr, 4, 10, '10.64.0.0'::inet, '10.64.0.0'::inet from batch
-        union all select 'fd00:64::'::inet + nr, 6, 64, 'fd00:64::'::inet, 'fd00:64::'::inet from batch;";
+        select '172.16.0.0'::inet + nr, 4, 12, '172.16.0.0'::inet, '172.16.0.0'::inet from batch
+        union all select 'fd01::'::inet + nr, 6, 64, 'fd01::'::inet, 'fd01::'::inet from batch;";
 
 const ROWS: &str = "
     insert into orders (id, account_id, service_id, plan_id, price_id, hostname, image, status, stripe_session_id,
@@ -48,7 +48,7 @@ const ROWS: &str = "
         order by p.position, pr.currency limit 1
     ) as sold;
     insert into reservations (order_id, node, memory_mib, vmid, ipv4, ipv6, created_at, released_at)
-    select order_id, 'full', 1024, 5000000 + nr, '10.64.0.0'::inet + nr, 'fd00:64::'::inet + nr, at,
+    select order_id, 'full', 1024, 5000000 + nr, '172.16.0.0'::inet + nr, 'fd01::'::inet + nr, at,
         case when state in ('ended', 'lapsed') then at end
     from batch;
     insert into subscriptions (id, account_id, order_id, plan_id, price_id, status, phase, period_start, period_end,
@@ -82,9 +82,27 @@ const ROWS: &str = "
     from batch cross join generate_series(1, 2) n where state <> 'lapsed';
     insert into letters (occasion, kind, order_id, state, created_at, sent_at)
     select 'crowd/' || nr, 'service_delivered', order_id, 'sent', at, at from batch where state in ('running', 'ended');
-    insert into attention (id, workflow_id, occurrence, order_id, step, reason, raised_at, settled_at, verdict)
-    select gen_random_uuid(), 'order-' || order_id, 1, order_id, 'clone', 'A past trouble.', at, at, 'retry'
-    from batch where nr % 20 = 0 and state in ('running', 'ended');";
+    insert into attention (id, workflow_id, occurrence, order_id, step, reason, raised_at, settled_at, verdict, decided_by)
+    select gen_random_uuid(), 'order-' || order_id, 1, order_id, 'clone', 'A past trouble.', at, at, 'retry', account_id
+    from batch where nr % 4 = 0 and state in ('running', 'ended');
+    insert into billing_customers (id, account_id, deleted, balance_minor, currency, delinquent, created_at, read_at)
+    select 'cus_crowd_' || account_id, account_id, false, 0, 'eur', false, min(at), min(at)
+    from batch where state <> 'lapsed' group by account_id on conflict do nothing;
+    insert into payments (id, customer_id, account_id, invoice_id, subscription_id, order_id, status, amount_minor,
+        refunded_minor, currency, disputed, created_at, read_at)
+    select 'ch_crowd_' || nr, 'cus_crowd_' || account_id, account_id, 'in_crowd_' || nr || '_1', 'sub_crowd_' || nr, order_id,
+        'succeeded', 500, case state when 'ended' then 500 else 0 end, 'eur', false, at, at
+    from batch where state <> 'lapsed';
+    insert into refunds (id, payment_id, status, amount_minor, currency, created_at, read_at)
+    select 're_crowd_' || nr, 'ch_crowd_' || nr, 'succeeded', 500, 'eur', at, at from batch where state = 'ended';
+    insert into instructions (id, subscription_id, order_id, kind, about, amount_minor, currency, actor, reason, state,
+        asked_at, settled_at)
+    select gen_random_uuid(), 'sub_crowd_' || nr, order_id, 'refund', 'in_crowd_' || nr || '_1', 500, 'eur', account_id,
+        'A past wish.', 'done', at, at
+    from batch where state = 'ended';
+    insert into removals (occasion, subscription_id, order_id, kind, asked_at, allowed_at)
+    select 'expire/sub_crowd_' || nr, 'sub_crowd_' || nr, order_id, 'expire', at - interval '2 days', at - interval '2 days'
+    from batch where state = 'ended';";
 
 /// What an account is given: how many orders of each kind.
 #[derive(Clone, Copy, Debug, Default)]

@@ -114,10 +114,14 @@ impl Customer {
         }
     }
 
-    /// Follows the link in the letter and presses its button.
+    /// Follows the link in the letter, logs in where it asks for that, and presses its button.
     pub async fn verify(&self) -> Result<Page> {
         let link = self.verification_link().await?;
-        let page = self.visitor.open(link.as_str()).await?.ok()?;
+        let mut page = self.visitor.open(link.as_str()).await?.ok()?;
+        if page.url.path().starts_with("/accounts/login/") {
+            let values = [("email", self.email.as_str()), ("password", &self.password)];
+            page = self.visitor.submit(&page, "/accounts/login/", &values).await?.ok()?;
+        }
         self.visitor.submit(&page, "/accounts/verify/", &[]).await?.ok()
     }
 

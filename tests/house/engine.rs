@@ -24,7 +24,7 @@ use crate::tools::tool;
 use temporal::Temporal;
 
 const STRIPE_MOCK_LIMIT: Duration = Duration::from_secs(20);
-const HIGHEST_HOUSE_NUMBER: u8 = 250;
+const HIGHEST_HOUSE_NUMBER: u16 = 1_000;
 
 /// The servers that a process starts once. Dropping it ends them; so does the end of the process, whatever ends it.
 #[derive(Debug)]
@@ -48,11 +48,13 @@ enum Shape {
     Durable,
     /// The same with Temporal's server over PostgreSQL.
     Production,
+    /// That server over a PostgreSQL that is quick instead: the time of a workflow can be skipped.
+    Skipping,
 }
 
 #[derive(Debug, Default)]
 struct Houses {
-    last_number: u8,
+    last_number: u16,
     names: BTreeSet<String>,
 }
 
@@ -70,7 +72,15 @@ impl Engine {
         Box::pin(Self::build(with_stripe_mock, Shape::Fleeting)).await
     }
 
-    /// The same without stripe-mock, on servers that may be killed: they know afterwards what they acknowledged, and
+    /// The same with a stripe-mock, to which every house then shows what it asks of Stripe. It is never among what is killed.
+    ///
+    /// *Errors*: as [`Engine::start`].
+    pub async fn with_stripe_mock(mut self) -> Result<Self> {
+        self.stripe_mock = Some(StripeMock::start(&self.place).await?);
+        Ok(self)
+    }
+
+    /// Without stripe-mock, on servers that may be killed: they know afterwards what they acknowledged, and
     /// PostgreSQL waits for the disk as in production. It is always a private one.
     ///
     /// *Errors*: as [`Engine::start`].
@@ -85,6 +95,13 @@ impl Engine {
         Box::pin(Self::build(false, Shape::Production)).await
     }
 
+    /// Servers of which Temporal's can skip the time in which a workflow only waits; nothing survives a kill.
+    ///
+    /// *Errors*: as [`Engine::start`].
+    pub async fn start_skipping() -> Result<Self> {
+        Box::pin(Self::build(false, Shape::Skipping)).await
+    }
+
     async fn build(with_stripe_mock: bool, shape: Shape) -> Result<Self> {
         let began = Instant::now();
         // Another part of the process may have installed it first; either one serves.
@@ -95,8 +112,11 @@ impl Engine {
             match shape {
                 Shape::Fleeting => tokio::try_join!(Postgres::start(&place), Temporal::start(&place)),
                 Shape::Durable => tokio::try_join!(Postgres::start_durable(&place), Temporal::start(&place)),
-                Shape::Production => {
-                    let postgres = Postgres::start_durable(&place).await?;
+                Shape::Production | Shape::Skipping => {
+                    let postgres = match shape {
+                        Shape::Skipping => Postgres::start(&place).await?,
+                        _ => Postgres::start_durable(&place).await?,
+                    };
                     let temporal = temporal_over_postgres::start(&place, &postgres).await?;
                     Ok((postgres, temporal))
                 }
@@ -138,8 +158,8 @@ impl Engine {
         &self.place
     }
 
-    /// A number from 1 to 250 that no other house of this engine has, and `name`, made unique by the number when it was taken.
-    pub(crate) fn admit(&self, name: &str) -> Result<(u8, String)> {
+    /// A number from 1 to 1000 that no other house of this engine has, and `name`, made unique by the number when it was taken.
+    pub(crate) fn admit(&self, name: &str) -> Result<(u16, String)> {
         let mut houses = self.houses.lock().ok().context("another house panicked while it was admitted")?;
         let number = houses.last_number + 1;
         anyhow::ensure!(number <= HIGHEST_HOUSE_NUMBER, "an engine holds at most {HIGHEST_HOUSE_NUMBER} houses");

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -18,7 +19,7 @@ use crate::options::{Cluster, HouseOptions};
 use crate::portal::{Portal, STAFF_EMAIL, settings};
 use crate::ports::free_port;
 use crate::relay::Link;
-use crate::stand_ins::StandIns;
+use crate::stand_ins::{MOCK_REFUSALS, StandIns};
 use crate::visitor::Visitor;
 
 const POOL_SIZE: u32 = 4;
@@ -30,7 +31,8 @@ struct Links {
     temporal: Link,
 }
 
-/// A portal that is up. Dropping it kills its processes; [`House::stop`] ends them in order.
+/// A portal that is up. Dropping it kills its processes; [`House::stop`] ends them in order. Either panics if Stripe's own
+/// contract forbids a request that was made in it.
 #[derive(Debug)]
 pub struct House {
     name: String,
@@ -63,7 +65,7 @@ impl House {
         let (number, name) = engine.admit(&options.name)?;
         let folder = engine.place().run().join(&name);
         fs::create_dir_all(folder.join("logs"))?;
-        let url: Url = format!("http://127.0.0.1:{}", free_port()?).parse()?;
+        let url: Url = format!("http://{}:{}", options.host, free_port()?).parse()?;
         let names = make_zones(engine, number, &name).await?;
         let stand_ins = StandIns::start(engine, &options, &folder, &url).await?;
         let databases = engine.postgres.databases();
@@ -106,7 +108,7 @@ impl House {
         Ok(house)
     }
 
-    async fn fill(&self, number: u8, options: &HouseOptions) -> Result<()> {
+    async fn fill(&self, number: u16, options: &HouseOptions) -> Result<()> {
         let nodes: &[&str] = if options.cluster == Cluster::Fakepve { &["pve1"] } else { &["pve1", "pve2"] };
         let mut catalogue = Catalogue::of_house(number, nodes);
         if options.wide {
@@ -135,6 +137,11 @@ impl House {
     /// Starts `ez serve` and waits until it is ready.
     pub async fn start_web(&self) -> Result<()> {
         self.portal.start_web().await
+    }
+
+    /// Starts one more `ez serve` beside the first, and gives where it listens. It ends with the workers.
+    pub async fn start_another_web(&self) -> Result<Url> {
+        self.portal.start_another_web().await
     }
 
     /// Starts one more `ez work`.
@@ -386,10 +393,13 @@ impl Drop for House {
     fn drop(&mut self) {
         // Logs stay; what only the processes needed goes with them.
         let _ = fs::remove_dir_all(self.folder.join("spool"));
+        let refused = fs::read_to_string(self.logs().join(MOCK_REFUSALS)).unwrap_or_default();
+        // A second panic would end the process, and nobody would read the first.
+        assert!(refused.is_empty() || thread::panicking(), "house {}: stripe-mock refused: {refused}", self.name);
     }
 }
 
-async fn make_zones(engine: &Engine, number: u8, name: &str) -> Result<Names> {
+async fn make_zones(engine: &Engine, number: u16, name: &str) -> Result<Names> {
     let (v4, v6) = networks(number);
     let zones = vec![format!("{name}.example.test."), reverse_zone_v4(v4), reverse_zone_v6(v6)];
     for zone in &zones {

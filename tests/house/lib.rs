@@ -21,8 +21,9 @@ mod spoil;
 mod stand_ins;
 mod tools;
 mod visitor;
+mod wrong_clock;
 
-pub use catalogue::{Catalogue, ImageEntry, NodeEntry, PlanEntry, PoolEntry, PriceEntry};
+pub use catalogue::{Catalogue, ImageEntry, NodeEntry, PlanEntry, PoolEntry, PriceEntry, SizeEntry};
 pub use control::{Control, Letter, Machines, Mailbox, Names, Record, Vm};
 pub use crowd::{LINES_EACH, Past};
 pub use customer::{Customer, DECLINED_CARD, FAILS_LATER_CARD, GOOD_CARD, OrderForm, order_id};
@@ -35,3 +36,4 @@ pub use process::{Launch, Running};
 pub use relay::Link;
 pub use tools::{own_binary, tool};
 pub use visitor::{Page, Visitor};
+pub use wrong_clock::WrongClock;

@@ -94,6 +94,8 @@ pub struct HouseOptions {
     pub with_links: bool,
     /// Whether the portal reaches the real servers among its vendors (PowerDNS, fakepve) through gates with faults.
     pub with_gates: bool,
+    /// The host in the portal's address: a number, or `localhost` where a name is needed, as by passkeys.
+    pub host: &'static str,
 }
 
 impl HouseOptions {
@@ -111,6 +113,7 @@ impl HouseOptions {
             with_portal: true,
             with_links: false,
             with_gates: false,
+            host: "127.0.0.1",
         }
     }
 
@@ -125,6 +128,13 @@ impl HouseOptions {
     #[must_use]
     pub fn with_gates(mut self) -> Self {
         self.with_gates = true;
+        self
+    }
+
+    /// The same under a name instead of a number.
+    #[must_use]
+    pub fn at_localhost(mut self) -> Self {
+        self.host = "localhost";
         self
     }
 

@@ -20,6 +20,17 @@ use crate::tools::own_binary;
 
 const COMMAND_LIMIT: Duration = Duration::from_mins(2);
 const READY_LIMIT: Duration = Duration::from_mins(1);
+/// What the door is told. A second web of a house has another port.
+const DOOR: [(&str, &str); 8] = [
+    ("EZ_WEB_HOSTS", "127.0.0.1,localhost"),
+    ("EZ_WEB_PATIENCE_SECS", "60"),
+    ("EZ_WEB_CONNECTIONS", "4096"),
+    ("EZ_CSP_REPORT_ONLY", "false"),
+    ("EZ_HSTS_SECS", "31536000"),
+    ("EZ_HSTS_SUBDOMAINS", "true"),
+    ("EZ_HSTS_PRELOAD", "false"),
+    ("EZ_REFUSED_DOMAINS", "disposable"),
+];
 /// Whom letters for staff go to, and who is the first staff user.
 pub(crate) const STAFF_EMAIL: &str = "staff@example.test";
 
@@ -83,6 +94,20 @@ impl Portal {
         running.wait_until(READY_LIMIT, answers).await?;
         *web = Some(running);
         Ok(())
+    }
+
+    /// Starts one more web beside the first, on a port of its own, and gives where it listens. It ends with the workers.
+    pub(crate) async fn start_another_web(&self) -> Result<Url> {
+        let port = free_port()?;
+        let own = BTreeMap::from([
+            ("EZ_WEB_LISTEN".to_owned(), format!("127.0.0.1:{port}")),
+            ("EZ_METRICS_LISTEN".to_owned(), format!("127.0.0.1:{}", free_port()?)),
+        ]);
+        let mut workers = self.workers.lock().await;
+        let mut running = self.ez("ez-serve-too", &["serve"])?.envs(&own).start(&self.logs)?;
+        running.wait_until(READY_LIMIT, || listens(port)).await?;
+        workers.push(running);
+        Ok(format!("http://127.0.0.1:{port}").parse()?)
     }
 
     /// Starts `work` of the binary of this name.
@@ -180,6 +205,21 @@ pub(crate) fn settings(
         ("EZ_SMTP_URL", trimmed(&stand_ins.smtp_url)),
         ("EZ_MAIL_FROM", "EZ <no-reply@example.test>".to_owned()),
         ("EZ_STAFF_EMAIL", STAFF_EMAIL.to_owned()),
+        // Everybody in a house comes from one address.
+        ("EZ_LIMIT_NETWORK", "1000000".to_owned()),
+        ("EZ_LIMIT_ADDRESS", "5".to_owned()),
+        ("EZ_LIMIT_LOCK", "12".to_owned()),
+        ("EZ_LIMIT_LOCK_SECS", "3600".to_owned()),
+        ("EZ_SESSION_LONGEST_SECS", "1209600".to_owned()),
+        ("EZ_SESSION_IDLE_SECS", "259200".to_owned()),
+        ("EZ_SESSION_STAFF_IDLE_SECS", "86400".to_owned()),
+        // Most tests are not about who staff are, and some last longer than ten minutes.
+        ("EZ_STAFF_SECOND_FACTOR", "false".to_owned()),
+        ("EZ_STEP_UP_SECS", "86400".to_owned()),
+        ("EZ_FACTOR_RESET_SECS", "86400".to_owned()),
+        ("EZ_POLICY_EXPORT_SECS", "604800".to_owned()),
+        ("EZ_POLICY_ERASURE_SECS", "1209600".to_owned()),
+        ("EZ_POLICY_BOOKS_YEARS", "10".to_owned()),
         ("EZ_POLICY_PAYMENT_WINDOW_SECS", policy.payment_window.to_string()),
         ("EZ_POLICY_CHECKOUT_POLL_SECS", policy.checkout_poll.to_string()),
         ("EZ_POLICY_REMINDERS_SECS", reminders.join(",")),
@@ -195,7 +235,8 @@ pub(crate) fn settings(
         ("EZ_POLICY_EVENTS_SECS", policy.events.to_string()),
         ("EZ_POLICY_COMPARISON_SECS", policy.comparison.to_string()),
     ];
-    Ok(pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+    let pairs = pairs.into_iter().chain(DOOR.map(|(name, value)| (name, value.to_owned())));
+    Ok(pairs.map(|(name, value)| (name.to_owned(), value)).collect())
 }
 
 fn trimmed(url: &Url) -> String {

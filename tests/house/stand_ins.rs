@@ -20,6 +20,8 @@ use crate::process::{Launch, Running};
 use crate::tools::{own_binary, tool};
 
 const READY_LIMIT: Duration = Duration::from_secs(30);
+/// Among a house's logs: what stripe-mock refused, one request on each line. It is there only if it refused one.
+pub(crate) const MOCK_REFUSALS: &str = "stripe-mock-refusals.log";
 const TOKEN_ID: &str = "ez@pve!portal";
 const TEMPLATES: [u32; 2] = [9000, 9001];
 
@@ -67,7 +69,7 @@ impl MailServer {
 impl StandIns {
     pub(crate) async fn start(engine: &Engine, options: &HouseOptions, home: &Path, portal: &Url) -> Result<Self> {
         let logs = home.join("logs");
-        let stripe = StripeLaunch::new(engine, options, portal)?;
+        let stripe = StripeLaunch::new(engine, options, portal, &logs.join(MOCK_REFUSALS))?;
         let mail = MailLaunch::new(home)?;
         let proxmox_token_secret = uuid::Uuid::new_v4().to_string();
         let proxmox_ca = home.join("proxmox-ca.pem");
@@ -153,7 +155,7 @@ struct StripeLaunch {
 }
 
 impl StripeLaunch {
-    fn new(engine: &Engine, options: &HouseOptions, portal: &Url) -> Result<Self> {
+    fn new(engine: &Engine, options: &HouseOptions, portal: &Url, refusals: &Path) -> Result<Self> {
         let port = free_port()?;
         let url: Url = format!("http://127.0.0.1:{port}").parse()?;
         let secret_key = format!("sk_test_{:032x}", rand::random::<u128>());
@@ -175,6 +177,7 @@ impl StripeLaunch {
         }
         if let Some(mock) = engine.stripe_mock() {
             launch = launch.args(["--mock-url", mock.as_str().trim_end_matches('/')]);
+            launch = launch.args(["--mock-refusals".as_ref(), refusals.as_os_str()]);
         }
         Ok(Self { launch, port, url, secret_key, webhook_secret })
     }

@@ -2,12 +2,14 @@
 use std::{collections::BTreeSet, fs, path::PathBuf, process::Command, time::Duration};
 
 use house::{Customer, GOOD_CARD, House, OrderForm, order_id, tool};
+use serde_json::{Value, json};
 use temporalio_client::{UntypedWorkflow, WorkflowStartOptions, WorkflowTerminateOptions};
 use temporalio_common::data_converters::RawValue;
 
 use crate::shop::{SOON, open, until};
 
 const RULES: &str = "docs/alerts.yml";
+const DASHBOARD: &str = "docs/grafana.json";
 /// Two rounds of samples, and as long again for a busy machine.
 const SAMPLED: Duration = Duration::from_mins(2);
 
@@ -72,6 +74,42 @@ fn every_alert_has_its_page_in_the_runbook() {
     }
 }
 
+/// Every question to Prometheus in a document, in order.
+fn questions(document: &Value, found: &mut Vec<String>) {
+    match document {
+        Value::Array(parts) => {
+            for part in parts {
+                questions(part, found);
+            }
+        }
+        Value::Object(parts) => {
+            found.extend(parts.get("expr").and_then(Value::as_str).map(str::to_owned));
+            for part in parts.values() {
+                questions(part, found);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn promtool_understands_every_question_of_the_dashboard() {
+    let dashboard: Value = serde_json::from_str(&document(DASHBOARD)).expect("a dashboard is JSON");
+    let mut asked = vec![];
+    questions(&dashboard, &mut asked);
+    assert!(asked.len() > 20, "{asked:?}");
+    // Each question as a rule of its own, because that is what promtool checks; JSON is YAML.
+    let rule =
+        |(number, expr): (usize, &String)| json!({"record": format!("dashboard:question:{number}"), "expr": expr});
+    let rules: Vec<Value> = asked.iter().enumerate().map(rule).collect();
+    let checked = json!({"groups": [{"name": "dashboard", "rules": rules}]});
+    let file = std::env::temp_dir().join(format!("ez-dashboard-{}.yml", uuid::Uuid::new_v4()));
+    fs::write(&file, checked.to_string()).expect("a file");
+    let told = promtool(&["check", "rules", file.to_str().expect("a path in UTF-8")]);
+    fs::remove_file(&file).expect("the file goes");
+    assert!(told.contains(&format!("SUCCESS: {} rules found", asked.len())), "{told}");
+}
+
 /// A workflow nobody knows: its first task fails in the worker, as any fault in our program would.
 async fn fail_a_workflow_task(house: &House) {
     let client = house.temporal().await.expect("Temporal");
@@ -98,8 +136,7 @@ async fn every_metric_that_operators_watch_is_told_by_the_running_product() {
     assert!(order_id(&order).is_ok());
     fail_a_workflow_task(&house).await;
 
-    let watched: BTreeSet<String> =
-        [RULES, "docs/grafana.json"].iter().flat_map(|path| metrics_in(&document(path))).collect();
+    let watched: BTreeSet<String> = [RULES, DASHBOARD].iter().flat_map(|path| metrics_in(&document(path))).collect();
     assert!(watched.len() > 20, "{watched:?}");
     let missing = || async {
         let told = metrics_in(&house.metrics().await.expect("metrics"));
@@ -124,6 +161,17 @@ async fn assert_samples(house: &House) {
             && value("ez_temporal_up") == Some(1.0)
             && value("ez_database_up") == Some(1.0);
         agrees.then_some(())
+    })
+    .await;
+    let waits = "insert into attention (id, workflow_id, occurrence, step, reason)
+        values (gen_random_uuid(), 'letter-watched', 1, 'notify', 'the mail server is away')";
+    sqlx::query(waits).execute(house.db()).await.expect("a letter that waits");
+    until("a letter that waits is told as a letter's", SAMPLED, || async {
+        let told = house.metrics().await.expect("metrics");
+        let waiting: Vec<&str> =
+            told.lines().filter(|line| line.starts_with("ez_steps_waiting{") && line.ends_with(" 1")).collect();
+        let of_letters = |line: &&str| line.contains(r#"workflow="letter""#) && line.contains(r#"step="notify""#);
+        (waiting.len() == 1 && waiting.iter().all(of_letters)).then_some(())
     })
     .await;
     // Labels stay few: nothing in them counts orders, customers or workflows.

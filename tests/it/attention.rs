@@ -101,6 +101,10 @@ async fn a_stuck_step_is_seen_by_staff_and_in_temporal_and_retried() {
             .await
             .expect("the record");
     assert!(by.is_some() && when.is_some(), "who and when are not recorded");
+    let noted = "select count(*) from audit a join audit_particulars p on p.audit_id = a.id
+        where a.action = 'step.decided' and a.actor_kind = 'staff' and p.before->>'step' = 'resize'
+            and p.after->>'verdict' = 'retry'";
+    assert_eq!(count(house.db(), noted).await, 1, "the trail does not say who decided what");
     let letters = house.mail().letters(house.staff_email(), "").await.expect("letters");
     assert_eq!(letters.len(), 1, "staff were written to more than once");
     histories::keep(&house, &workflow_id, "order-retried").await;

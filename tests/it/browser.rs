@@ -2,6 +2,9 @@
 //!
 //! Every page is looked at on a desk and on a phone, by day and by night; the pictures are in `build/screenshots/`.
 mod chromium;
+mod hostile;
+mod hostile_forms;
+mod passkeys;
 
 use anyhow::{Context as _, Result, ensure};
 use chromium::Browser;
@@ -49,11 +52,12 @@ async fn sign_up(browser: &Browser, customer: &Customer) -> Result<()> {
     browser.press("Create account").await?;
     browser.look("inbox").await?;
     browser.go(customer.verification_link().await?.as_str()).await?;
+    browser.look("login").await?;
+    browser.fill("email", &customer.email).await?;
+    browser.fill("password", &customer.password).await?;
+    browser.press("Log in").await?;
     browser.look("verify").await?;
     browser.press("Yes, this is my address").await?;
-    browser.look("login").await?;
-    log_in(browser, customer).await?;
-    browser.go("/dashboard/").await?;
     browser.look("dashboard-empty").await
 }
 
@@ -219,4 +223,42 @@ async fn staff_free_a_stuck_order_with_the_keyboard_alone() -> Result<()> {
     at_home.wait_for("Your server is ready", SOON).await?;
     at_work.close().await?;
     at_home.close().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_pages_of_an_account_are_plain_on_every_screen() -> Result<()> {
+    let house = open("browser-account").await;
+    let (browser, customer) = (Browser::open(&house, true).await?, Customer::signed_in(&house).await?);
+    browser.go("/accounts/reset/").await?;
+    browser.look("reset").await?;
+    browser.fill("email", &customer.email).await?;
+    browser.press("Send me a link").await?;
+    browser.look("reset-sent").await?;
+    let letter = house.mail().wait_for(&customer.email, "choose a new password", 1, SOON).await?;
+    browser.go(letter.link("/accounts/reset/")?.as_str()).await?;
+    browser.look("reset-new").await?;
+    browser.go("/accounts/reset/?id=x&tag=y").await?;
+    browser.look("link-garbled").await?;
+    log_in(&browser, &customer).await?;
+    for (path, name) in [
+        ("/accounts/", "account"),
+        ("/accounts/password/", "account-password"),
+        ("/accounts/sessions/", "account-sessions"),
+        ("/accounts/address/", "account-address"),
+        ("/accounts/members/", "account-members"),
+        ("/accounts/activity/", "account-activity"),
+        ("/accounts/tokens/", "account-tokens"),
+        ("/privacy/", "privacy"),
+        ("/cookies/", "cookies"),
+        ("/terms/", "terms"),
+        ("/accounts/data/", "account-data"),
+        ("/accounts/erase/", "account-erase"),
+        ("/accounts/close/", "account-close"),
+    ] {
+        browser.go(path).await?;
+        browser.look(name).await?;
+    }
+    browser.press("Close my account").await?;
+    browser.look("account-close-refused").await?;
+    browser.close().await
 }

@@ -1,7 +1,7 @@
 //! `ez doctor`: one line for each setting and connection, and exit code 1 on any fault.
 use std::{collections::BTreeMap, process::Command};
 
-use house::{House, HouseOptions};
+use house::{Customer, House, HouseOptions};
 
 use crate::shop::{open, open_with};
 
@@ -13,7 +13,9 @@ async fn examine(house: &House) -> Result<String, String> {
 async fn the_doctor_finds_a_sound_house_sound() {
     let house = open("doctor-sound").await;
     let report = examine(&house).await.expect("exit code 0");
-    for topic in ["settings", "database", "temporal", "stripe", "webhooks", "proxmox", "dns", "mail", "clock"] {
+    for topic in [
+        "settings", "database", "temporal", "stripe", "webhooks", "proxmox", "dns", "mail", "proxies", "legal", "clock",
+    ] {
         assert!(report.lines().any(|line| line.starts_with("ok") && line.contains(topic)), "{topic}: {report}");
     }
 }
@@ -30,12 +32,27 @@ async fn the_doctor_names_every_connection_that_fails() {
         ("TEMPORAL_ADDRESS", "http://127.0.0.1:9", "temporal"),
         ("STRIPE_SECRET_KEY", "sk_test_wrong", "stripe"),
         ("DATABASE_URL", "postgres://nobody@127.0.0.1:9/none", "database"),
+        ("SITE_URL", "https://portal.example.test", "proxies"),
     ];
     for (name, value, topic) in wrong {
         let report = house.run_ez_with(&[(name, value)], &["doctor"]).await.map_err(|fault| format!("{fault:?}"));
         let report = report.expect_err("exit code 1");
         assert!(report.lines().any(|line| line.starts_with("FAULT") && line.contains(topic)), "{topic}: {report}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_doctor_finds_a_proxy_that_does_not_say_who_asks() {
+    let house = open("doctor-proxies").await;
+    let customer = Customer::signed_in(&house).await.expect("a customer");
+    examine(&house).await.expect("no proxy is named, so nobody is taken for one");
+    let named = [("EZ_TRUSTED_PROXIES", "127.0.0.0/8")];
+    let examine = async || house.run_ez_with(&named, &["doctor"]).await.map_err(|fault| format!("{fault:?}"));
+    let report = examine().await.expect_err("exit code 1");
+    assert!(report.lines().any(|line| line.starts_with("FAULT") && line.contains("proxies")), "{report}");
+    sqlx::query("update sessions set network = '198.51.100.1'").execute(house.db()).await.expect("another place");
+    assert!(customer.visitor.open("/dashboard/").await.is_ok());
+    examine().await.expect("the proxy says who asks");
 }
 
 #[test]
@@ -72,7 +89,9 @@ fn a_production_start_with_unsafe_settings_is_refused() {
             Command::new(env!("CARGO_BIN_EXE_ez")).arg(command).env_clear().envs(&settings).output().expect("ez");
         assert_eq!(output.status.code(), Some(1), "ez {command} started");
         let report = String::from_utf8_lossy(&output.stderr).into_owned();
-        for name in ["SITE_URL", "PROXMOX_VERIFY_SSL", "STRIPE_SECRET_KEY", "STRIPE_WEBHOOK_SECRET"] {
+        let unsafe_ones =
+            ["SITE_URL", "PROXMOX_VERIFY_SSL", "STRIPE_SECRET_KEY", "STRIPE_WEBHOOK_SECRET", "EZ_TRUSTED_PROXIES"];
+        for name in unsafe_ones {
             assert!(report.contains(name), "ez {command} does not name {name}: {report}");
         }
     }

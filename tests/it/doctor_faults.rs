@@ -168,14 +168,21 @@ async fn the_doctor_names_a_namespace_and_search_attributes_that_are_missing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_doctor_names_a_zone_that_is_missing_and_a_server_that_refuses() {
+async fn the_doctor_names_a_zone_that_is_missing_a_server_that_refuses_and_one_that_is_away() {
     let house = quiet("doctor-zone").await;
     let report = ill(&house, &[("EZ_DNS_ZONE", "nowhere.test.")]).await;
     assert_named(&report, "dns", &["nowhere.test"]);
     assert_alone(&report);
-    let report = ill(&house, &[("EZ_DNS_API_KEY", "wrong"), ("EZ_SMTP_URL", "smtp://127.0.0.1:9")]).await;
+    let away = [
+        ("EZ_DNS_API_KEY", "wrong"),
+        ("EZ_SMTP_URL", "smtp://127.0.0.1:9"),
+        ("TEMPORAL_ADDRESS", "http://127.0.0.1:9"),
+    ];
+    let report = ill(&house, &away).await;
     assert_named(&report, "dns", &["401"]);
     assert_named(&report, "mail", &["Connection"]);
+    assert_named(&report, "temporal", &[]);
+    assert!(report.contains("what to do: start Temporal and compare TEMPORAL_ADDRESS"), "{report}");
     let report = ill(&house, &[("STRIPE_SECRET_KEY", "sk_test_wrong")]).await;
     assert_named(&report, "stripe", &["our key is not accepted"]);
     assert_alone(&report);

@@ -15,7 +15,8 @@ use crate::{
     world::count,
 };
 
-/// Tables that grow with every order. What is on sale and what there is to sell it from does not.
+/// Tables that grow with every order. What is on sale and what there is to sell it from does not. The trail is not among them: whoever
+/// looks through it chooses as they go.
 const GROWING: &[&str] = &[
     "accounts",
     "users",
@@ -29,7 +30,18 @@ const GROWING: &[&str] = &[
     "payment_events",
     "timeline",
     "letters",
+    "members",
+    "attention",
+    "billing_customers",
+    "payments",
+    "refunds",
+    "instructions",
+    "removals",
 ];
+
+/// How a question begins that is about everybody there is: whom Stripe knows, asked when the mirror is built anew.
+const ABOUT_EVERYBODY: &[&str] =
+    &[r#"select stripe_customer_id as "id!" from accounts where stripe_customer_id is not null"#];
 
 /// The one account whose pages are looked at: the first staff user's.
 async fn account(house: &House) -> uuid::Uuid {
@@ -46,6 +58,13 @@ async fn years_pass(house: &House) {
     house.crowd(2000, past).await.expect("a crowd");
     assert!(count(house.db(), "select count(*) from orders").await >= 10_000);
     assert!(count(house.db(), "select count(*) from timeline").await >= 10_000 * LINES_EACH);
+    for table in GROWING {
+        let rows: i64 = sqlx::query_scalar(AssertSqlSafe(format!("select count(*) from {table}")))
+            .fetch_one(house.db())
+            .await
+            .expect("a count");
+        assert!(rows >= 1_000, "{table} has not grown: {rows} rows");
+    }
 }
 
 /// The names of the tables that a plan reads from end to end.
@@ -77,8 +96,8 @@ async fn no_question_the_product_asks_reads_a_growing_table_from_end_to_end() {
         let text = fs::read_to_string(file.expect("a file").path()).expect("a question");
         let kept: Value = serde_json::from_str(&text).expect("JSON");
         let query = kept["query"].as_str().expect("a query");
-        if query.starts_with("truncate ") {
-            // Empties a table without reading it, and has no plan.
+        if query.starts_with("truncate ") || ABOUT_EVERYBODY.iter().any(|everybody| query.starts_with(everybody)) {
+            // The first empties a table without reading it, and has no plan.
             continue;
         }
         let arguments = kept["describe"]["parameters"]["Left"].as_array().map_or(0, Vec::len);
@@ -160,7 +179,7 @@ async fn ten_thousand_orders_do_not_change_what_a_page_has_to_read() {
     // Lists that are cut off at fifty are full before and after.
     house.crowd(20, Past { running: 2, ended: 2, lapsed: 1, ..Past::default() }).await.expect("a small crowd");
     // Whoever tidies up by itself would be counted too.
-    for table in GROWING {
+    for table in GROWING.iter().chain(&["audit", "audit_particulars", "audit_unlinked"]) {
         let alone = format!("alter table {table} set (autovacuum_enabled = false)");
         house.db().execute(AssertSqlSafe(alone)).await.expect("no autovacuum");
     }

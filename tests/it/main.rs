@@ -16,16 +16,27 @@
 //! | `door` | webhooks told at the same moment, and the database cut away among them |
 //! | `growth` | ten thousand orders change nothing about what a page has to read |
 //! | `handoff` | web or worker killed at each point between a report of Stripe and its order |
+//! | `accounts` | who gets in, how often it may be tried, and what they change about it |
+//! | `factors` | second factors, saying again who one is, and keys that are replaced |
+//! | `audit` | the trail: nothing in it can be changed, what was is found, and everything is in it |
+//! | `privacy` | copies and erasures of personal data, what is kept how long, cookies and legal pages |
+//! | `attacks` | what somebody tries who means harm, and that nothing secret is written down |
+//! | `observatory` | every route by the rules of the HTTP Observatory |
+//! | `scanner` | a scanner for weak places against a running house |
+//! | `asvs` | the list of OWASP ASVS tells the truth |
 //! | `forms` | every kind of bad form, and who may see what |
 //! | `money` | every cent: what people tell a subscription, and what the mirror says |
 //! | `storm` | every part killed while paid orders are in flight |
 //! | `simulation` | lives by seed under losses, doubles, delays and deaths, which end in agreement |
 //! | `growth_history` | a year of one subscription keeps a small history in Temporal |
+//! | `skipped` | three years of the workflows' own timers, with a server that skips time |
 //! | `outage` | Temporal, PostgreSQL or the mail server away |
 //! | `doctor` | every fault of settings and connections has a line of its own |
+//! | `doctor_production` | every setting that is unsafe with customers and money is named |
 //! | `alerts` | every alert is sound, fires when it should, is about a metric that exists, and has a page |
 //! | `doctor_faults` | everything answers and one thing is wrong: it is named, with what to do |
 //! | `traces` | one trace from the browser to the vendor; nothing personal in traces, logs and errors |
+//! | `refusals` | Stripe's published contract is asked about every request |
 //! | `restore` | a restored database and the orders it does not know |
 //! | `replay` | recorded histories still replay, and hold nothing private |
 //! | `browser` | the customer's and the staff's journey in a real browser |
@@ -37,8 +48,12 @@
     reason = "a test that meets the unexpected shall fail, and options of a client are best left at their defaults"
 )]
 
+mod accounts;
 mod alerts;
+mod asvs;
+mod attacks;
 mod attention;
+mod audit;
 mod barriers;
 mod browser;
 mod buyers;
@@ -47,8 +62,10 @@ mod death;
 mod deploys;
 mod doctor;
 mod doctor_faults;
+mod doctor_production;
 mod door;
 mod drill;
+mod factors;
 mod forms;
 mod growth;
 mod growth_history;
@@ -59,12 +76,17 @@ mod last_one;
 mod matrix;
 mod money;
 mod mortals;
+mod observatory;
 mod outage;
+mod privacy;
+mod refusals;
 mod replay;
 mod restore;
 mod scale;
+mod scanner;
 mod shop;
 mod simulation;
+mod skipped;
 mod storm;
 mod tidy;
 mod traces;

@@ -5,15 +5,16 @@
 //!
 //! | column | rows that call a vendor | `mail.send` | database steps |
 //! |---|---|---|---|
-//! | run twice; undo run twice | `again`: a workflow set back does everything once more | `again` | `again` |
+//! | run twice; undo run twice | `again`: a workflow set back does it all once more; `twice` | `again` | `again` |
 //! | fails for good | `stuck`: seen on both sides; retried, abandoned, skipped | `letters` | `ledger` |
 //! | worker killed after the effect | `wire` | `letters` | `ledger` |
 //! | work done but answer lost | `wire` | `letters` | `ledger` |
 //! | 429/503 | `wire` | `letters` | `ledger` |
 //! | hangs past its timeout | `wire` | `letters` | `ledger` |
-//! | malformed answer | `wire` | `letters` | `ledger` |
+//! | malformed answer | `wire`; `reads`: looks before a step back | `letters` | `ledger` |
 //!
-//! `round.*` are shown in `money/missed`: a round is started by a schedule and belongs to no order.
+//! `round.*` are shown in `money/missed`: a round is started by a schedule and belongs to no order. `privacy.*` are shown in
+//! `privacy/faults`: what somebody asks about their own data belongs to no order either.
 //!
 //! `story` drives an order, `rows` names the calls. The table that is printed says of each cell where it is shown, or why it
 //! cannot exist; an activity without its row fails.
@@ -22,15 +23,18 @@ use std::io::Write as _;
 use crate::twice::contract_names;
 
 mod again;
+mod by_hand;
 mod checks;
 mod ledger;
 mod letters;
 mod order;
+mod reads;
 mod rows;
 mod story;
 mod stuck;
 mod wire;
 
+pub(crate) use ledger::TRIGGERS;
 pub(crate) use order::{Bought, LIMIT, Story, change_price};
 pub(crate) use story::decide_firmly;
 
@@ -49,6 +53,12 @@ const COLUMNS: [&str; 8] = [
 const UNDOS: [&str; 5] =
     ["payment.expire_checkout", "payment.refund", "machine.destroy", "name.withdraw", "ledger.close_order"];
 
+/// What belongs to no order: a round is started by a schedule.
+const ROUNDS: [&str; 2] = ["round.events", "round.compare"];
+/// What belongs to no order: somebody asks about their own data.
+const PRIVACY: [&str; 6] =
+    ["privacy.export", "privacy.look", "privacy.begin", "privacy.forget_customer", "privacy.erase", "privacy.finish"];
+
 /// Where a cell is shown, or why there is none.
 #[derive(Clone, Copy)]
 enum Cell {
@@ -63,14 +73,20 @@ fn cell(activity: &str, column: &str) -> Option<Cell> {
         (rows::ROWS.iter().any(|row| row.activity == activity), "wire", "stuck"),
         (activity == "mail.send", "letters", "letters"),
         (ledger::rows().any(|row| row == activity) || activity == "ledger.services", "ledger", "ledger"),
-        (activity.starts_with("round."), "money/missed", "money/missed"),
+        (ROUNDS.contains(&activity), "money/missed", "money/missed"),
+        (PRIVACY.contains(&activity), "privacy/faults", "privacy/faults"),
     ];
     let (_, room, for_good) = *rooms.iter().find(|(is_there, ..)| *is_there)?;
+    let is_of_no_order = ROUNDS.contains(&activity) || PRIVACY.contains(&activity);
+    let is_of_twice = is_of_no_order || again::TOLD.contains(&activity) || activity == again::ENDS;
     Some(match (activity, column) {
-        ("round.events" | "round.compare", "run twice") => Shown("twice"),
+        (_, "run twice") if is_of_twice => Shown("twice"),
         ("round.events" | "round.compare", "fails for good") => Impossible(
             "it only reads at Stripe and asks for looks: the next round does it all, and an old round is alerted",
         ),
+        ("privacy.look", _) if column != "undo run twice" => {
+            Impossible("it looks at one row and notes when; the next look does the same")
+        }
         (_, "run twice") => Shown("again"),
         (_, "undo run twice") if UNDOS.contains(&activity) => Shown("again"),
         (_, "undo run twice") => Impossible("it takes nothing back"),
@@ -80,6 +96,9 @@ fn cell(activity: &str, column: &str) -> Option<Cell> {
         ("ledger.services", "fails for good" | "worker killed after the effect" | "malformed answer") => Impossible(
             "it only reads our own rows: there is no effect, no rule that could refuse it, and no second form",
         ),
+        ("ledger.services", "429/503") => {
+            Impossible("nothing can refuse a read alone: a connection that is refused is one that is cut off")
+        }
         (_, "fails for good") => Shown(for_good),
         _ => Shown(room),
     })
@@ -107,5 +126,7 @@ fn every_activity_of_the_contract_has_its_row_in_the_matrix() {
     for (index, reason) in reasons.iter().enumerate() {
         line(&format!("({}) {reason}", index + 1));
     }
-    assert!(cell("machine.paint", "run twice").is_none(), "an activity without a row passes");
+    for stranger in ["machine.paint", "round.trip", "privacy.fence"] {
+        assert!(cell(stranger, "run twice").is_none(), "an activity without a row passes");
+    }
 }

@@ -36,16 +36,22 @@ pub(crate) struct Stage {
 /// Waits for the stage.
 pub(crate) async fn stage() -> Stage {
     let alone = STAGE.lock().await;
-    let engine = ENGINE.get_or_init(|| async { Engine::start_durable().await.expect("durable servers start") }).await;
+    let started = || async {
+        let engine = Engine::start_durable().await.expect("durable servers start");
+        engine.with_stripe_mock().await.expect("stripe-mock starts")
+    };
+    let engine = ENGINE.get_or_init(started).await;
     Stage { engine, _alone: alone }
 }
 
 /// The same with Temporal's server over PostgreSQL, as production has it.
 pub(crate) async fn production_stage() -> Stage {
     let alone = STAGE.lock().await;
-    let engine = PRODUCTION
-        .get_or_init(|| async { Engine::start_production().await.expect("production's servers start") })
-        .await;
+    let started = || async {
+        let engine = Engine::start_production().await.expect("production's servers start");
+        engine.with_stripe_mock().await.expect("stripe-mock starts")
+    };
+    let engine = PRODUCTION.get_or_init(started).await;
     Stage { engine, _alone: alone }
 }
 

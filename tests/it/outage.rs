@@ -341,3 +341,30 @@ async fn while_stripe_is_away_the_form_can_be_sent_again_and_billing_says_so() {
     delivered(&customer, &order_of(&house, "patient").await).await;
     assert_delivered_once(&house, 2).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_migration_that_waits_for_a_table_does_not_keep_everybody_else_waiting() {
+    let house = open("migrate-waits").await;
+    let customer = Customer::signed_in(&house).await.expect("a customer");
+    // One that changes nothing when it is applied two times.
+    let again = "delete from _sqlx_migrations where version = 20261122130100";
+    assert_eq!(sqlx::query(again).execute(house.db()).await.expect("forgotten").rows_affected(), 1);
+    let mut held = house.db().begin().await.expect("a transaction");
+    sqlx::query("lock table data_exports in access share mode").execute(&mut *held).await.expect("a table in use");
+    let meanwhile = async {
+        until("the migration waits for its table", SOON, || async {
+            let waits = "select count(*) from pg_stat_activity where datname = current_database()
+                and wait_event_type = 'Lock' and query like '%data_exports_account_id_fkey%'";
+            (count(house.db(), waits).await > 0).then_some(())
+        })
+        .await;
+        // It reads the table, behind the migration.
+        let page = customer.visitor.open("/accounts/data/").await.expect("an answer");
+        assert_eq!(page.status, 200, "a page waits for a migration that waits: {}", page.text());
+        held.commit().await.expect("let go");
+    };
+    let (migrated, ()) = tokio::join!(house.run_ez(&["migrate"], ""), meanwhile);
+    migrated.expect("it is applied in the end");
+    let applied = "select count(*) from _sqlx_migrations where version = 20261122130100 and success";
+    assert_eq!(count(house.db(), applied).await, 1);
+}

@@ -3,7 +3,9 @@ use std::fs;
 
 use temporalio_client::WorkflowHistory;
 use temporalio_sdk::workflow_replayer::{WorkflowReplayer, WorkflowReplayerOptions};
-use workflows::{letter::Letter, order::Order, subscription::Subscription};
+use workflows::{
+    covered::CoveredOrder, erasure::Erasure, export::Export, letter::Letter, order::Order, subscription::Subscription,
+};
 
 use crate::histories::{assert_nothing_private, folder};
 
@@ -18,6 +20,10 @@ const RECORDED: &[&str] = &[
     "order-retried-twice",
     "order-renumbered",
     "order-skipped",
+    "order-late",
+    "covered-delivered",
+    "covered-abandoned",
+    "covered-late",
     "subscription-whole-life",
     "subscription-never-paid",
     "subscription-cancelled-by-hand",
@@ -25,6 +31,12 @@ const RECORDED: &[&str] = &[
     "subscription-plan-changed",
     "subscription-change-confirmed",
     "subscription-change-given-up",
+    "subscription-ended-while-building",
+    "subscription-held-back",
+    "subscription-one-less",
+    "export-made",
+    "erasure-done",
+    "erasure-taken-back",
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -32,10 +44,16 @@ async fn every_recorded_history_replays_and_holds_nothing_private() {
     let options = WorkflowReplayerOptions::new()
         .register_workflow::<Order>()
         .expect("order")
+        .register_workflow::<CoveredOrder>()
+        .expect("covered order")
         .register_workflow::<Subscription>()
         .expect("subscription")
         .register_workflow::<Letter>()
         .expect("letter")
+        .register_workflow::<Export>()
+        .expect("export")
+        .register_workflow::<Erasure>()
+        .expect("erasure")
         .build();
     let replayer = WorkflowReplayer::new(options).expect("a replayer");
     for name in RECORDED {

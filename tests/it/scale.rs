@@ -10,10 +10,12 @@ pub(crate) struct Scale {
     pub(crate) storm_seeds: u64,
     /// Seeds simulated.
     pub(crate) simulation_seeds: u64,
-    /// Scenarios of money whose events are told in random order, number and shape.
+    /// Steps of lives whose events are told in random order, number and shape; each life has five.
     pub(crate) money_runs: u64,
-    /// Such scenarios while answers are lost and every part dies.
+    /// Such steps while answers are lost and every part dies.
     pub(crate) deadly_runs: u64,
+    /// Whether a life of years is looked at after each month, not only after those that matter.
+    pub(crate) every_month: bool,
 }
 
 /// What this run was asked for.
@@ -26,6 +28,7 @@ pub(crate) fn scale() -> Scale {
             simulation_seeds: 5_000,
             money_runs: 20_000,
             deadly_runs: 1_000,
+            every_month: true,
         }
     } else {
         Scale {
@@ -35,14 +38,18 @@ pub(crate) fn scale() -> Scale {
             simulation_seeds: 100,
             money_runs: 500,
             deadly_runs: 50,
+            every_month: false,
         }
     }
 }
 
-/// The seeds to run: the one that `variable` names, to repeat it, or the first `many`.
+/// The seeds to run: the one, or those from the first to the last (`1..=10`), that `variable` names, to repeat them, or the
+/// first `many`.
 pub(crate) fn seeds(variable: &str, many: u64) -> Vec<u64> {
-    match std::env::var(variable) {
-        Ok(one) => vec![one.parse().unwrap_or_else(|_| panic!("{variable} is no seed: {one}"))],
-        Err(_) => (1..=many).collect(),
+    let Ok(asked) = std::env::var(variable) else { return (1..=many).collect() };
+    let seed = |word: &str| word.parse::<u64>().unwrap_or_else(|_| panic!("{variable} is no seed: {asked}"));
+    match asked.split_once("..=") {
+        Some((first, last)) => (seed(first)..=seed(last)).collect(),
+        None => vec![seed(&asked)],
     }
 }

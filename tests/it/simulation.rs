@@ -46,12 +46,19 @@ fn policy() -> PolicySecs {
     }
 }
 
+/// What repeats the life of one seed.
+fn repeat(seed: &str) -> String {
+    format!("{SEED}={seed} cargo test --locked --workspace --test it -- --ignored --nocapture simulation")
+}
+
 /// Lets the seeds of one house live, heals it, and gives what does not agree in the end, by seed.
 async fn simulate(stage: &Stage, number: u64, lives: &[u64]) -> Vec<(u64, String)> {
     let climate = Climate::of(number);
-    eprintln!("simulation {number}: seeds {lives:?}, {climate:?}");
+    eprintln!("simulation {number}: seeds {lives:?}, {climate:?}; repeat one of them with {}", repeat("<seed>"));
     let options = HouseOptions { policy: policy(), wide: true, ..HouseOptions::named(&format!("simulation-{number}")) };
-    let house = House::start(stage.engine, options).await.unwrap_or_else(|fault| panic!("house {number}: {fault:?}"));
+    let house = House::start(stage.engine, options.with_gates())
+        .await
+        .unwrap_or_else(|fault| panic!("house {number}: {fault:?}"));
     let customers = buyers::customers(&house, lives.len()).await;
     climate.begin(&house).await;
     let began = Instant::now();
@@ -87,14 +94,8 @@ async fn whatever_is_lost_doubled_shuffled_or_killed_everything_agrees_in_the_en
     }
     for (number, lives) in houses {
         let left = simulate(&stage, number, &lives).await;
-        let told: Vec<String> = left
-            .iter()
-            .map(|(seed, why)| {
-                format!(
-                    "{why}\n  repeat: {SEED}={seed} cargo test --locked --workspace --test it -- --ignored --nocapture simulation"
-                )
-            })
-            .collect();
+        let told: Vec<String> =
+            left.iter().map(|(seed, why)| format!("{why}\n  repeat: {}", repeat(&seed.to_string()))).collect();
         assert!(left.is_empty(), "not agreed after {AGREED_LIMIT:?}:\n{}", told.join("\n"));
     }
 }

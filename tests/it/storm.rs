@@ -17,7 +17,8 @@ use crate::{
     world::{count, list, vendors},
 };
 
-/// How soon after the last part is back everything is delivered on a machine that has nothing else to do.
+/// How long nothing at all may be delivered once the last part is back, and how soon after that everything is told. That all is
+/// delivered so soon is printed and not asserted: a machine that is slow with a hundred orders is slow, and nothing is stuck.
 const HEALED_LIMIT: Duration = Duration::from_mins(1);
 const PROGRESS_LIMIT: Duration = Duration::from_mins(4);
 const DOWN_MS: std::ops::Range<u64> = 100..1_500;
@@ -116,10 +117,18 @@ async fn kill_by_plan(stage: &Stage, house: &House, plan: &[Death]) {
     }
 }
 
-async fn weather(stage: &Stage, shape: Shape, seed: u64) {
+/// Gives how long after the last part was back everything was delivered.
+async fn weather(stage: &Stage, shape: Shape, seed: u64) -> Duration {
     let orders = scale().storm_orders;
     let plan = plan(seed, orders);
-    eprintln!("storm {shape:?} {seed}: {plan:?}; repeat with EZ_STORM_SEED={seed}");
+    let test = match shape {
+        Shape::Burst => "storm::orders_paid_in_a_burst",
+        Shape::Paced => "storm::orders_paid_at_a_pace",
+    };
+    eprintln!(
+        "storm {shape:?} {seed}: {plan:?}; repeat with \
+         EZ_STORM_SEED={seed} cargo test --locked --workspace --test it -- --ignored --nocapture {test}"
+    );
     let name = format!("storm-{}-{seed}", format!("{shape:?}").to_lowercase());
     let options = HouseOptions { policy: policy(), wide: true, ..HouseOptions::named(&name) };
     let house = House::start(stage.engine, options).await.unwrap_or_else(|fault| panic!("{name}: {fault:?}"));
@@ -139,14 +148,12 @@ async fn weather(stage: &Stage, shape: Shape, seed: u64) {
         assert!(alive, "storm {shape:?} {seed}: stuck at {done}: {:#?}", stuck(&house).await);
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    eprintln!(
-        "storm {shape:?} {seed}: healed after {:.1?}, all delivered {:.1?} later",
-        healed - began,
-        healed.elapsed()
-    );
+    let took = healed.elapsed();
+    eprintln!("storm {shape:?} {seed}: healed after {:.1?}, all delivered {took:.1?} later", healed - began);
     everything_is_told(&house, healed).await;
     assert_nothing_is_doubled(&house, orders).await;
     house.stop().await.expect("the house closes");
+    took
 }
 
 /// What is not delivered, with its step and what was reported of it.
@@ -218,7 +225,7 @@ pub(crate) async fn assert_one_of_each(house: &House, orders: usize) {
 }
 
 /// Every service's stamp is on exactly one machine.
-async fn assert_machines_by_stamp(house: &House) {
+pub(crate) async fn assert_machines_by_stamp(house: &House) {
     let state = house.proxmox().expect("a stand-in").state().await.expect("the cluster");
     let machines: Vec<Value> = list(&state["vms"]).into_iter().filter(|vm| vm["template"] != true).collect();
     let services: Vec<uuid::Uuid> = sqlx::query_scalar("select id from services where status <> 'expired'")
@@ -272,9 +279,14 @@ async fn letters_that_came(house: &House) -> BTreeMap<String, String> {
 
 async fn storms(shape: Shape) {
     let stage = stage().await;
+    let mut slowest = Duration::ZERO;
     for seed in seeds("EZ_STORM_SEED", scale().storm_seeds) {
-        weather(&stage, shape, seed).await;
+        slowest = slowest.max(weather(&stage, shape, seed).await);
     }
+    let held = if slowest <= HEALED_LIMIT { "within" } else { "NOT within" };
+    eprintln!(
+        "storm {shape:?}: after the worst of them all were delivered {slowest:.1?} later, {held} {HEALED_LIMIT:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

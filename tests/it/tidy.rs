@@ -170,6 +170,17 @@ fn every_path_the_documents_name_exists() {
 }
 
 #[test]
+fn every_migration_has_a_version_of_its_own() {
+    let paths = tracked(&[".sql"]);
+    let names =
+        paths.iter().filter(|path| path.starts_with("migrations")).filter_map(|path| path.file_name()?.to_str());
+    let versions: Vec<&str> = names.filter_map(|name| name.split_once('_').map(|(version, _)| version)).collect();
+    let different: BTreeSet<&str> = versions.iter().copied().collect();
+    assert!(versions.len() > 12, "the walk sees only {} migrations", versions.len());
+    assert_eq!(different.len(), versions.len(), "two migrations under one version: {versions:#?}");
+}
+
+#[test]
 fn the_configuration_page_is_what_the_binary_prints() {
     let printed = Command::new(env!("CARGO_BIN_EXE_ez")).arg("configuration").output().expect("ez configuration");
     assert!(printed.status.success());
@@ -212,6 +223,38 @@ fn the_words_in_the_repository_speak_of_the_product_alone() {
         let text = read(&path);
         for bad in [concat!("/wo", "rk/"), concat!("index.cra", "tes.io"), concat!("/ro", "ot/")] {
             assert!(!text.contains(bad), "{}: names {bad}", path.display());
+        }
+    }
+}
+
+#[test]
+fn nobody_but_stripe_says_when_a_month_is_over() {
+    let banned = [
+        "interval '1 month",
+        "interval '1 year",
+        "months =>",
+        "years =>",
+        "'month'",
+        "'year'",
+        "chrono",
+        "checked_add_months",
+        "add_months",
+        "replace_month",
+        "nth_next(",
+        "days_in_month",
+        "month().length",
+        "month().next",
+        "replace_year",
+        "OffsetDateTime::now_local",
+        "current_local_offset",
+        "Duration::weeks",
+    ];
+    // How many years the law wants books kept is not Stripe's to say.
+    let elsewhere = |path: &&PathBuf| path.starts_with("tests") || path.starts_with("activities/store/privacy");
+    for path in tracked(&[".rs"]).iter().filter(|path| !elsewhere(path)) {
+        let text = read(path);
+        for bad in banned {
+            assert!(!text.contains(bad), "{}: {bad}: the periods of a subscription are Stripe's", path.display());
         }
     }
 }

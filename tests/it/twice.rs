@@ -7,7 +7,12 @@ use activities::{
     machine::{MachineDesk, proxmox::ProxmoxApi},
     mail::{MailDesk, smtp::SmtpApi},
     name::{NameDesk, powerdns::PowerDnsApi},
-    payment::{PaymentDesk, mirror::Mirror, stripe::StripeApi},
+    payment::{
+        PaymentDesk,
+        mirror::Mirror,
+        stripe::{Attempt, StripeApi, customer::Buyer},
+    },
+    privacy::PrivacyDesk,
     round::RoundDesk,
 };
 use house::{Customer, House};
@@ -101,6 +106,13 @@ impl<'a> Bench<'a> {
             .register_activities(PaymentDesk { store: store.clone(), stripe, site_url: site.clone() })
             .register_activities(MachineDesk::new(store.clone(), proxmox, keys.clone()))
             .register_activities(NameDesk::new(store.clone(), dns))
+            .register_activities(PrivacyDesk {
+                store: store.clone(),
+                stripe: StripeApi::new(&of("STRIPE_SECRET_KEY"), &of("EZ_STRIPE_API_URL")).expect("Stripe"),
+                keys: keys.clone(),
+                export_secs: 60,
+                books_years: 10,
+            })
             .register_activities(MailDesk::new(store, smtp, keys, &site, house.staff_email()))
             .build();
         let client = house.temporal().await.expect("Temporal");
@@ -134,6 +146,8 @@ impl<'a> Bench<'a> {
         self.ran.lock().expect("no panic").insert(activity.to_owned());
         let first = self.once(activity, &input).await.unwrap_or_else(|fault| panic!("{fault}"));
         let after_first = self.world().await;
+        // What finds its first try only by the key it was made under would do it again.
+        self.house.stripe().delete("/_control/idempotency_keys").await.expect("Stripe forgets");
         let second = self.once(activity, &input).await.unwrap_or_else(|fault| panic!("the second time {fault}"));
         let after_second = self.world().await;
         assert_eq!(second, first, "{activity} answered differently the second time");
@@ -173,6 +187,7 @@ async fn every_activity_run_two_times_leaves_the_same_world() {
     end(&bench, &subscription).await;
     unpaid(&bench, account).await;
     given_up(&bench, account).await;
+    forgotten(&bench).await;
     crate::money::told(&house).await;
     for round in ["Events", "Comparison"] {
         let activity = if round == "Events" { "round.events" } else { "round.compare" };
@@ -318,6 +333,57 @@ async fn unpaid(bench: &Bench<'_>, account: uuid::Uuid) {
     let session = bench.twice("payment.open_checkout", order.clone()).await;
     assert_eq!(bench.twice("payment.expire_checkout", session).await, json!("Expired"));
     bench.twice("ledger.close_order", json!({"order": order, "status": "lapsed", "reason": "not paid in time"})).await;
+}
+
+/// Somebody who has a copy of everything, and then everything erased.
+async fn forgotten(bench: &Bench<'_>) {
+    let (account, user, export, erasure) =
+        (uuid::Uuid::new_v4(), uuid::Uuid::new_v4(), uuid::Uuid::new_v4(), uuid::Uuid::new_v4());
+    let of = |name: &str| setting(bench.house, name);
+    let stripe = StripeApi::new(&of("STRIPE_SECRET_KEY"), &of("EZ_STRIPE_API_URL")).expect("Stripe");
+    let (id, email) = (domain::ids::AccountId(account), "gone@example.test");
+    let buyer = Buyer { account: id, name: "Gone", email, deleted: 0 };
+    let customer = stripe.ensure_customer(&buyer, Attempt(1)).await.expect("a customer");
+    for statement in [
+        "insert into accounts (id, name, stripe_customer_id) values ($1, 'Gone', $5)",
+        "insert into users (id, account_id, name, email, password_hash) values ($2, $1, 'Gone', 'gone@example.test', 'x')",
+        "insert into data_exports (id, user_id, account_id, state) values ($3, $2, $1, 'asked')",
+        "insert into erasures (id, user_id, account_id, state, email, expires_at, due_at)
+         values ($4, $2, $1, 'waiting', 'gone@example.test', now(), now())",
+    ] {
+        // Each names some of these, and every one has to be named.
+        let whole = format!(
+            "with who as (select $1::uuid as a, $2::uuid as b, $3::uuid as c, $4::uuid as d, $5::text as e) {statement}"
+        );
+        sqlx::query(sqlx::AssertSqlSafe(whole))
+            .bind(account)
+            .bind(user)
+            .bind(export)
+            .bind(erasure)
+            .bind(&customer)
+            .execute(bench.house.db())
+            .await
+            .expect("somebody");
+    }
+    bench.twice("privacy.export", json!(export)).await;
+    let sealed: String = sqlx::query_scalar("select sealed_archive from data_exports where id = $1")
+        .bind(export)
+        .fetch_one(bench.house.db())
+        .await
+        .expect("a sealed archive");
+    assert!(sealed.starts_with("1."), "not sealed");
+    assert_eq!(bench.twice("privacy.look", json!(erasure)).await, json!("Due"));
+    assert_eq!(bench.twice("privacy.begin", json!(erasure)).await, json!("Begun"));
+    bench.twice("privacy.forget_customer", json!(erasure)).await;
+    assert!(stripe.person(&customer).await.expect("an answer").is_none(), "the customer is still there");
+    bench.twice("privacy.erase", json!(erasure)).await;
+    bench.twice("privacy.finish", json!(erasure)).await;
+    let left: String = sqlx::query_scalar("select name from users where id = $1")
+        .bind(user)
+        .fetch_one(bench.house.db())
+        .await
+        .expect("a row");
+    assert_eq!(left, "erased");
 }
 
 /// An order given up after it was paid.

@@ -1,5 +1,5 @@
 //! The world as the vendors and our own tables see it, to compare and to ask for a clean slate.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use house::{House, Record, Vm};
 use serde_json::Value;
@@ -12,20 +12,23 @@ const MOMENTS: &[&str] = &["read_at", "changed_at", "next_attempt_at", "attempts
 pub(crate) const MIRRORS: &[&str] =
     &["billing_customers", "invoices", "payments", "refunds", "disputes", "mirror_looks", "rounds"];
 
+/// The machines that images are cloned from.
+const TEMPLATES: [u32; 2] = [9000, 9001];
+
 /// Every row of every table that holds state of our own, without the moments of writing.
 pub(crate) async fn tables(db: &PgPool) -> BTreeMap<String, Vec<Value>> {
     let names: Vec<String> = sqlx::query_scalar(
-        "select table_name::text from information_schema.tables where table_schema = 'public' order by 1",
+        "select table_name::text from information_schema.tables where table_schema = 'public' and table_type = 'BASE TABLE' order by 1",
     )
     .fetch_all(db)
     .await
     .expect("the tables");
     let mut all = BTreeMap::new();
     for name in names {
-        // What operators watch says when something happened, not what there is.
-        if ["_sqlx_migrations", "sessions", "vmids", "addresses", "backups", "webhook_refusals"]
-            .contains(&name.as_str())
-        {
+        // What operators watch, and who logged in from where, says when something happened, not what there is.
+        let told =
+            ["_sqlx_migrations", "sessions", "limits", "devices", "vmids", "addresses", "backups", "webhook_refusals"];
+        if told.contains(&name.as_str()) || name.starts_with("audit") {
             continue;
         }
         if MIRRORS.contains(&name.as_str()) {
@@ -58,7 +61,32 @@ pub(crate) struct Vendors {
     pub(crate) machine_state: Value,
     pub(crate) names: Vec<Record>,
     pub(crate) money: BTreeMap<String, Vec<Value>>,
-    pub(crate) letters: Vec<String>,
+    pub(crate) letters: Vec<Letter>,
+}
+
+/// A letter as it stands in the mailbox, once for each time it came.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Letter {
+    /// Its Message-ID, without angle brackets.
+    pub(crate) id: String,
+    pub(crate) receiver: String,
+    pub(crate) subject: String,
+}
+
+impl Letter {
+    fn of(message: &Value) -> Self {
+        let text = |value: &Value| value.as_str().unwrap_or_default().trim_matches(['<', '>']).to_owned();
+        Self {
+            id: text(&message["MessageID"]),
+            receiver: message["To"].to_string(),
+            subject: text(&message["Subject"]),
+        }
+    }
+}
+
+/// How many letters whoever reads sees: one that came twice under one Message-ID is one.
+pub(crate) fn distinct(letters: &[Letter]) -> usize {
+    letters.iter().map(|letter| &letter.id).collect::<BTreeSet<_>>().len()
 }
 
 /// Asks every vendor.
@@ -66,14 +94,8 @@ pub(crate) async fn vendors(house: &House) -> Vendors {
     let state = house.proxmox().expect("a stand-in").state().await.expect("the cluster");
     let money = house.stripe().state().await.expect("Stripe");
     let mail = house.mail().control.get("/api/v1/messages?limit=1000").await.expect("the mailbox");
-    let mut letters: Vec<String> = list(&mail["messages"])
-        .iter()
-        .map(|message| {
-            format!("{} {}", message["MessageID"].as_str().unwrap_or(""), message["Subject"].as_str().unwrap_or(""))
-        })
-        .collect();
+    let mut letters: Vec<Letter> = list(&mail["messages"]).iter().map(Letter::of).collect();
     letters.sort();
-    letters.dedup();
     let kinds = ["customers", "sessions", "subscriptions", "invoices", "charges", "payment_intents", "refunds"];
     Vendors {
         machines: house.machines().vms().await.expect("the machines"),
@@ -105,7 +127,8 @@ pub(crate) async fn count(db: &PgPool, query: &'static str) -> i64 {
 pub(crate) async fn assert_clean_slate(house: &House, what: &str) {
     let world = vendors(house).await;
     assert_eq!(world.machines, BTreeMap::new(), "{what}: a machine is left");
-    let ours = |kind: &Value| list(kind).into_iter().filter(|d| !d.to_string().contains("900")).collect::<Vec<_>>();
+    let of_template = |disk: &Value| TEMPLATES.iter().any(|template| disk["vmid"] == *template);
+    let ours = |kind: &Value| list(kind).into_iter().filter(|disk| !of_template(disk)).collect::<Vec<_>>();
     assert_eq!(ours(&world.machine_state["disks"]), Vec::<Value>::new(), "{what}: a disk is left");
     for kind in ["firewalls", "disks"] {
         assert_eq!(list(&world.machine_state["leftovers"][kind]), Vec::<Value>::new(), "{what}: {kind} left behind");
@@ -133,20 +156,55 @@ pub(crate) async fn assert_clean_slate(house: &House, what: &str) {
     assert_eq!(count(house.db(), open).await, 0, "{what}: a service lives");
     let open = "select count(*) from attention where settled_at is null";
     assert_eq!(count(house.db(), open).await, 0, "{what}: something waits for staff");
-    assert_letters_once(&world.letters, what);
+    assert_letters_once(house, &world.letters, what).await;
 }
 
-/// No subject reached the mailbox under two Message-IDs for the same occasion.
-fn assert_letters_once(letters: &[String], what: &str) {
-    let mut ids: Vec<&str> = letters.iter().filter_map(|letter| letter.split(' ').next()).collect();
-    let all = ids.len();
-    ids.sort_unstable();
-    ids.dedup();
-    assert_eq!(ids.len(), all, "{what}: a letter was sent twice: {letters:#?}");
+/// What people are told of one order or server, and told once: what is owed and was paid comes up again each month.
+const TOLD_TWICE: &str = "
+    select kind from letters
+    where message_id is not null and (order_id is not null or subscription_id is not null or service_id is not null)
+      and kind not in ('payment_received', 'payment_reminder', 'payment_confirmation', 'staff_attention', 'removals_held')
+    group by kind, user_id, order_id, subscription_id, service_id
+    having count(*) > 1";
+
+/// Every letter in the mailbox is one that was written down; it came no oftener than it was handed over, which is once unless
+/// its worker died or was not answered; and nobody was told one fact under two Message-IDs.
+async fn assert_letters_once(house: &House, letters: &[Letter], what: &str) {
+    let written: Vec<(String, i32)> =
+        sqlx::query_as("select message_id, attempts from letters where message_id is not null")
+            .fetch_all(house.db())
+            .await
+            .expect("the letters");
+    let handed: BTreeMap<&str, i32> =
+        written.iter().map(|(id, attempts)| (id.trim_matches(['<', '>']), *attempts)).collect();
+    let mut came = BTreeMap::<&str, i32>::new();
+    for letter in letters {
+        *came.entry(letter.id.as_str()).or_default() += 1;
+    }
+    for (id, times) in came {
+        let attempts = handed.get(id).unwrap_or_else(|| panic!("{what}: nobody wrote {id}: {letters:#?}"));
+        assert!(times <= *attempts, "{what}: {id} came {times} times in {attempts} attempts: {letters:#?}");
+    }
+    let told: Vec<String> = sqlx::query_scalar(TOLD_TWICE).fetch_all(house.db()).await.expect("the letters");
+    assert_eq!(told, Vec::<String>::new(), "{what}: somebody was told the same twice: {letters:#?}");
 }
 
-/// No request was ever refused by Stripe's own published contract.
+/// How our own requests to Stripe introduce themselves; staff at the dashboard do otherwise.
+const OUR_AGENT: &str = "Stripe/v1 RustBindings/";
+
+/// No request was ever refused by Stripe's own published contract, and each of our writes carried an idempotency key.
 pub(crate) async fn assert_stripe_contract(house: &House) {
     let refusals = house.stripe().get("/_control/mock_refusals").await.expect("the list");
     assert_eq!(list(&refusals), Vec::<Value>::new(), "stripe-mock refused a request");
+    for method in ["POST", "DELETE"] {
+        let asked = format!("/_control/requests?path=/v1/&method={method}");
+        let asked = list(&house.stripe().get(&asked).await.expect("the requests"));
+        let ours = |request: &&Value| {
+            request["headers"]["user-agent"].as_str().is_some_and(|agent| agent.starts_with(OUR_AGENT))
+        };
+        // A preview is asked for by a POST, and changes nothing.
+        let writes = asked.iter().filter(ours).filter(|request| request["path"] != "/v1/invoices/create_preview");
+        let bare: Vec<&Value> = writes.filter(|request| !request["headers"]["idempotency-key"].is_string()).collect();
+        assert_eq!(bare, Vec::<&Value>::new(), "a write without an idempotency key");
+    }
 }

@@ -282,28 +282,49 @@ async fn strike(State(faults): State<Faults>, request: Request, next: Next) -> R
     let kind = fault.as_ref().map(|fault| fault.kind.as_str());
     let seq = faults.lock().log.open(&parts, &bytes, kind);
     let request = Request::from_parts(parts, Body::from(bytes));
-    let Some(fault) = fault else {
-        let response = next.run(request).await;
-        faults.lock().log.close(seq, response.status());
-        return response;
-    };
-    let response = struck(&fault, request, next, |status| faults.lock().log.close(seq, status)).await;
+    let work = Work { faults: faults.clone(), seq, request, next };
+    let Some(fault) = fault else { return work.done().await };
+    let response = struck(&fault, work).await;
     faults.lock().log.close(seq, response.status());
     response
 }
 
-async fn struck(fault: &Fault, request: Request, next: Next, worked: impl Fn(StatusCode)) -> Response {
+/// What a call asks for.
+struct Work {
+    faults: Faults,
+    seq: u64,
+    request: Request,
+    next: Next,
+}
+
+impl Work {
+    /// Does it and notes the answer, although whoever asked may have gone meanwhile: so does a vendor.
+    async fn done(self) -> Response {
+        let Self { faults, seq, request, next } = self;
+        let task = tokio::spawn(async move {
+            let response = next.run(request).await;
+            faults.lock().log.close(seq, response.status());
+            response
+        });
+        match task.await {
+            Ok(response) => response,
+            Err(broken) if broken.is_panic() => std::panic::resume_unwind(broken.into_panic()),
+            Err(_) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        }
+    }
+}
+
+async fn struck(fault: &Fault, work: Work) -> Response {
     match fault.kind.as_str() {
         "refuse" => cut(),
         "status" => answer(fault),
         "hang" if !fault.after_work => std::future::pending().await,
         "delay" if !fault.after_work => {
             tokio::time::sleep(Duration::from_millis(fault.ms)).await;
-            next.run(request).await
+            work.done().await
         }
         kind => {
-            let response = next.run(request).await;
-            worked(response.status());
+            let response = work.done().await;
             match kind {
                 "drop" => cut(),
                 "hang" => std::future::pending().await,

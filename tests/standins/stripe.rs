@@ -25,11 +25,12 @@
 //! | call | does |
 //! |---|---|
 //! | `GET /_control/state` | every object by kind, newest last; `payments`: the successful charges and refunds of each invoice |
-//! | `GET /_control/mock_refusals` | what `--mock-url` refused, with the request; `DELETE` forgets it |
+//! | `GET /_control/mock_refusals` | what `--mock-url` refused, with the request (409 without it); `DELETE` forgets it, in the file of `--mock-refusals` too |
 //! | `POST /_control/webhooks` `{paused?, duplicate?, duplicate_percent?, shuffle?, drop_percent?, seed?, shape?}` | pauses, repeats each event `duplicate` more times or a part of them once, shuffles, loses attempts (which are retried); `seed` throws the dice; `shape` is `current` or `legacy` (before 2025-03-31) |
 //! | `POST /_control/webhooks/resend` `{event_id}` | delivers an event again |
 //! | `POST /_control/webhooks/deliver` `{events: [ids], shape?}` | posts these events one after the other, each once for every time it is named, paused or not; answers when all were: `{delivered: [{event_id, acknowledged, why_not}]}` |
 //! | `GET /_control/webhooks/pending` | what is not yet acknowledged, and the settings; `DELETE` forgets it: those are never delivered |
+//! | `POST /_control/quiet` `{quiet}` | nothing becomes an event and nothing is billed of its own accord, or again: for crowds |
 //! | `POST /_control/events/{id}/restate` | states the same fact under a second event id, and gives that event |
 //! | `DELETE /_control/idempotency_keys` | forgets every idempotency key, as Stripe may after 24 hours: `{forgotten}` |
 //! | `POST /_control/clock` `{advance_secs?, month_secs?, draft_secs?}` | moves the clock forward and bills what is due; sets the length of the months begun from now on (`null`: calendar), and how long renewals' invoices stay drafts |
@@ -40,6 +41,7 @@
 //! | `POST /_control/customers/{id}/card` `{fails}` or `{kind}` | gives the customer a card: `good`, `fails`, `insufficient`, `authenticate`, `delayed` |
 //! | `POST /_control/customers/{id}/no_card` | takes it away |
 //! | `POST /_control/customers/{id}/subscriptions` `{price, id?, quantity?, metadata?}` | begins a subscription as somebody in the dashboard does |
+//! | `POST /_control/customers/new/subscriptions` `{customer?, price, …}` | the same for a customer made with it, from the parameters of `POST /v1/customers` |
 //! | `POST /_control/subscriptions/{id}/renew` | ends the current period now |
 //! | `POST /_control/subscriptions/{id}/cancel` | ends the subscription now |
 //! | `POST /_control/invoices/{id}/pay`, `…/finalize` | charges the customer's card for an open invoice; finalizes a draft and charges it |
@@ -104,6 +106,7 @@ mod webhooks;
 mod world;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -141,6 +144,9 @@ pub(crate) struct StripeArgs {
     /// Base URL of a stripe-mock that every request is shown to first.
     #[arg(long)]
     pub(crate) mock_url: Option<String>,
+    /// A file that what it refuses is written to, one request on each line; made with the first of them.
+    #[arg(long, requires = "mock_url")]
+    pub(crate) mock_refusals: Option<PathBuf>,
     /// Real seconds in a month; calendar months if absent.
     #[arg(long, value_parser = clap::value_parser!(i64).range(1..))]
     pub(crate) month_secs: Option<i64>,
@@ -160,6 +166,7 @@ struct App {
     webhook_url: Option<String>,
     mock_url: Option<String>,
     mock_refusals: Mutex<Vec<Value>>,
+    mock_refusals_file: Option<PathBuf>,
 }
 
 impl App {
@@ -210,6 +217,7 @@ fn new_app(args: &StripeArgs, address: SocketAddr) -> anyhow::Result<App> {
         webhook_url: args.webhook_url.clone(),
         mock_url: args.mock_url.clone(),
         mock_refusals: Mutex::new(Vec::new()),
+        mock_refusals_file: args.mock_refusals.clone(),
     })
 }
 
@@ -230,7 +238,7 @@ async fn bill_forever(app: Arc<App>) {
         let pause = {
             let mut world = app.world();
             let now = world.clock();
-            if now != billed_until {
+            if now != billed_until && !world.quiet {
                 billed_until = now;
                 if let Err(refusal) = billing::bill_due(&mut world) {
                     eprintln!("billing: {}", refusal.message());

@@ -3,7 +3,7 @@ use alloc::{string::String, vec::Vec};
 use domain::{
     UnixSecs,
     billing::{Phase, SubscriptionView},
-    ids::{OrderId, ServiceId, SubscriptionId},
+    ids::{ErasureId, ExportId, OrderId, ServiceId, SubscriptionId},
     instruction::{Instruction, InstructionState},
     order::{OrderStatus, Step, StepState},
     removal::RemovalKind,
@@ -53,6 +53,9 @@ pub struct ClosedOrder {
     pub status: OrderStatus,
     /// Why, for the timeline.
     pub reason: String,
+    /// Whether money went back, although the order may never have heard that it was paid.
+    #[serde(default)]
+    pub refunded: bool,
 }
 
 /// Whose step waits for staff.
@@ -64,6 +67,10 @@ pub enum AttentionSubject {
     Subscription(SubscriptionId),
     /// The letter's of this occasion.
     Letter(String),
+    /// A copy of somebody's data.
+    Export(ExportId),
+    /// The end of somebody's data.
+    Erasure(ErasureId),
 }
 
 /// A step that ran out of patience.
@@ -123,6 +130,9 @@ pub struct Removal {
     pub reminders: u32,
     /// How long it has to have had the last notice, in seconds.
     pub notice_secs: i64,
+    /// The one server it takes away, where its customer wants only that.
+    #[serde(default)]
+    pub service: Option<ServiceId>,
 }
 
 /// Whether something may be taken away.
@@ -146,6 +156,9 @@ pub struct ServiceRef {
     pub machine: MachineRef,
     /// Where it is in its life.
     pub status: ServiceStatus,
+    /// Whether it is covered beside the one that is paid for.
+    #[serde(default)]
+    pub covered: bool,
 }
 
 /// A change in the life of a service.
@@ -155,6 +168,9 @@ pub struct ServiceChange {
     pub service: ServiceId,
     /// Its new status. `expired` also returns its addresses, its machine's number and its entitlement.
     pub status: ServiceStatus,
+    /// When it is destroyed because its customer takes it away; nothing when they do not.
+    #[serde(default)]
+    pub destroy_at: Option<UnixSecs>,
 }
 
 /// An instruction, and what became of it.
@@ -201,6 +217,9 @@ pub struct PlanChange {
     pub price: String,
     /// What is to be done.
     pub stage: PlanStage,
+    /// Whether the asker understands [`PlanChanged::TooMany`].
+    #[serde(default)]
+    pub counts: bool,
     /// The price the machine was fitted to before (`price_…`), where that is known.
     #[serde(default)]
     pub before: Option<String>,
@@ -217,6 +236,8 @@ pub enum PlanChanged {
     NoRoom,
     /// A disk would have to shrink.
     Shrinks,
+    /// It covers fewer services than there are. Only for an asker that says it understands this.
+    TooMany,
     /// No plan of ours has that price.
     Unknown,
 }
@@ -227,7 +248,8 @@ pub struct Ledger;
 #[activity_definitions]
 impl Ledger {
     /// Writes the order down and holds node, number and addresses for it, in one transaction; its payment page is the next
-    /// step. The same order again gives the same answer.
+    /// step. One that a subscription covers holds a place in its entitlement, too, and is built next. The same order again
+    /// gives the same answer.
     #[activity(name = "ledger.reserve")]
     pub fn reserve(_: OrderInput) -> Result<Reserved, ActivityError> {
         unimplemented!()

@@ -15,6 +15,42 @@ states! {
         VerifyAddress = "verify_address",
         /// Somebody signed up with your address again.
         AccountExists = "account_exists",
+        /// Choose another password.
+        PasswordReset = "password_reset",
+        /// Your password was changed.
+        PasswordChanged = "password_changed",
+        /// Your log-in was tried too often and is locked.
+        LogInLocked = "log_in_locked",
+        /// Somebody logged in with a browser we do not know.
+        NewDevice = "new_device",
+        /// Confirm your other address; to that address.
+        AddressConfirm = "address_confirm",
+        /// Your address is to be changed; to the old one.
+        AddressChanging = "address_changing",
+        /// Your address was changed; to the old one.
+        AddressChanged = "address_changed",
+        /// Your account is closed.
+        AccountClosed = "account_closed",
+        /// Somebody invites you to an account; the subject is who invites.
+        MemberInvitation = "member_invitation",
+        /// What you may do in an account has changed.
+        MembershipChanged = "membership_changed",
+        /// What you log in with besides your password was changed.
+        FactorsChanged = "factors_changed",
+        /// Our staff were asked to take your second factors away.
+        FactorsReset = "factors_reset",
+        /// To an admin: a colleague's second factors are to be taken away.
+        ColleagueFactorsReset = "colleague_factors_reset",
+        /// The copy of your data is ready.
+        DataExport = "data_export",
+        /// Confirm that everything about you is to go.
+        ErasureConfirm = "erasure_confirm",
+        /// Your account is closed, and until when that can be taken back.
+        ErasureWaiting = "erasure_waiting",
+        /// Your account is there again.
+        ErasureTakenBack = "erasure_taken_back",
+        /// What went, what stays, why and until when.
+        ErasureDone = "erasure_done",
         /// Your server is ready.
         ServiceDelivered = "service_delivered",
         /// We received your payment.
@@ -43,6 +79,8 @@ states! {
         SubscriptionEnding = "subscription_ending",
         /// Your server is stopped and will be destroyed.
         ServiceRetained = "service_retained",
+        /// Your server is stopped and will be destroyed, because you take it away.
+        ServiceRemoved = "service_removed",
         /// Last warning before your server is destroyed.
         DestructionWarning = "destruction_warning",
         /// Your server is gone.
@@ -51,13 +89,15 @@ states! {
         OrderAbandoned = "order_abandoned",
         /// To staff: a step waits for you.
         StaffAttention = "staff_attention",
+        /// To staff: so much is taken away at once that it waits for you.
+        RemovalsHeld = "removals_held",
     }
 }
 
 /// Whom and what a letter is about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LetterSubject {
-    /// A person who signs up.
+    /// A person who logs in.
     User(UserId),
     /// An order.
     Order(OrderId),

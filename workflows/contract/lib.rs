@@ -16,6 +16,7 @@ pub mod machine;
 pub mod name;
 pub mod order;
 pub mod payment;
+pub mod privacy;
 pub mod round;
 pub mod subscription;
 
@@ -27,7 +28,7 @@ pub const WORKFLOW_TASK_LIMIT: core::time::Duration = core::time::Duration::from
 pub mod search {
     /// Keyword: the step or phase a workflow is in.
     pub const STAGE: &str = "EzStage";
-    /// Keyword: `order`, `subscription` or `letter`.
+    /// Keyword: `order`, `subscription`, `letter`, `export` or `erasure`.
     pub const KIND: &str = "EzKind";
     /// Keyword: the account's uuid.
     pub const ACCOUNT: &str = "EzAccount";

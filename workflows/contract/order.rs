@@ -1,7 +1,7 @@
-//! The order workflow: id `order-<uuid>`, type `order`.
+//! The order workflows: id `order-<uuid>`, type `order`, or `covered_order` when a subscription covers it.
 use alloc::string::String;
 use domain::{
-    ids::{AccountId, OrderId, ServiceId},
+    ids::{AccountId, OrderId, ServiceId, SubscriptionId},
     order::OrderStatus,
     plan::Term,
     policy::Policy,
@@ -32,6 +32,10 @@ pub struct OrderInput {
     /// How many days cost nothing at first, as the customer saw it.
     #[serde(default)]
     pub trial_days: u32,
+    /// The subscription that covers it, when nothing is to be paid. A workflow of type `covered_order` only: a worker of the
+    /// release before does not know it, and would ask for money.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub covered_by: Option<SubscriptionId>,
     /// How long to wait for what.
     pub policy: Policy,
 }
@@ -46,6 +50,19 @@ pub enum CheckoutReply {
     /// The order is past its payment page.
     Closed,
     /// The payment page could not be opened yet; staff have been told.
+    Delayed,
+}
+
+/// The answer of the update `begin` of an order that a subscription covers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CoverReply {
+    /// It has its place, and is being built.
+    Begun,
+    /// There is no place for it; why stands in the order's row.
+    Refused,
+    /// It is past its beginning.
+    Closed,
+    /// It could not be written down yet; staff have been told.
     Delayed,
 }
 
@@ -67,6 +84,10 @@ pub struct OrderOutcome {
 pub mod wire {
     /// Workflow type.
     pub const TYPE: &str = "order";
+    /// Workflow type of an order that a subscription covers.
+    pub const COVERED: &str = "covered_order";
+    /// Update of such an order: hold its place and say whether there is one.
+    pub const BEGIN: &str = "begin";
     /// Update: open the payment page and say when it is open.
     pub const CHECKOUT: &str = "checkout";
     /// Signal: look at Stripe.

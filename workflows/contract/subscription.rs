@@ -39,6 +39,16 @@ pub struct Outlook {
     pub seen: Option<SubscriptionView>,
 }
 
+/// Something it was told before, and nobody said what became of: the update `instruct_again`. It answers whether it knew of
+/// it and has it still to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToldAgain {
+    /// What it was told.
+    pub instruction: Instruction,
+    /// Whether it is to be done if it is not known any more.
+    pub carry_on: bool,
+}
+
 /// Wire names of the subscription workflow.
 pub mod wire {
     /// Update: take an [`domain::instruction::Instruction`]. It answers when the instruction is taken; its row says what

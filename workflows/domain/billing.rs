@@ -2,8 +2,8 @@
 //!
 //! [`decide`] is a pure function. It never trusts the order or the number of events: it compares what Stripe says *now*
 //! with what was done so far, so hearing a fact twice, late or never leads to the same place.
-use crate::{UnixSecs, policy::SubscriptionPolicy, states};
-use alloc::string::String;
+use crate::{UnixSecs, ids::ServiceId, policy::SubscriptionPolicy, states};
+use alloc::{string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
 
 states! {
@@ -147,6 +147,9 @@ pub struct Standing {
     /// The end of the trial that the customer was told of.
     #[serde(default)]
     pub warned_trial_end: Option<UnixSecs>,
+    /// Further servers that their customer takes away.
+    #[serde(default)]
+    pub leaving: Vec<Leaving>,
 }
 
 impl Default for Standing {
@@ -165,6 +168,7 @@ impl Default for Standing {
             fitted: 0,
             changing: None,
             warned_trial_end: None,
+            leaving: Vec::new(),
         }
     }
 }
@@ -231,6 +235,16 @@ pub enum Act {
         /// When.
         destroy_at: UnixSecs,
     },
+    /// Stop a further server that its customer takes away, and keep it for the retention days.
+    SetServerAside {
+        /// Which.
+        service: ServiceId,
+    },
+    /// Destroy a further server that its customer took away, and give back what it held.
+    DestroyServer {
+        /// Which.
+        service: ServiceId,
+    },
     /// End the subscription at Stripe, so that nothing can be charged any more, and look again.
     EndSubscription,
     /// Destroy the machine and give everything back.
@@ -248,35 +262,11 @@ pub enum Next {
     Over,
 }
 
-impl Act {
-    /// Whether it takes something away from the customer.
-    pub const fn takes_away(&self) -> bool {
-        matches!(self, Self::Suspend { .. } | Self::Retain | Self::EndSubscription | Self::Expire)
-    }
-
-    /// Whether the customer sees nothing of it.
-    const fn only_notes(&self) -> bool {
-        matches!(
-            self,
-            Self::NoteOverdue { .. }
-                | Self::NotePaid
-                | Self::EndSubscription
-                | Self::Reprice { .. }
-                | Self::SettleChange
-                | Self::GiveChangeUp
-        )
-    }
-
-    /// Whether it waits while staff hold: what takes something away, and the warning of it.
-    const fn can_be_held(&self) -> bool {
-        self.takes_away() || matches!(self, Self::WarnOfDestruction { .. })
-    }
-}
-
 /// Gives the one next thing to do, from where we stand, what Stripe says and what time it is. Nothing is taken away while
 /// staff hold it.
 pub fn decide(standing: &Standing, view: &SubscriptionView, policy: &SubscriptionPolicy, now: UnixSecs) -> Next {
     let next = change::no_later(due(standing, view, policy, now), standing, view, now);
+    let next = leaving::no_later(next, standing, policy, now);
     match (standing.hold_until, &next) {
         (Some(until), Next::Do(act)) if act.can_be_held() && now < until => {
             Next::WaitUntil(until.min(now + policy.poll_secs))
@@ -450,8 +440,13 @@ impl Standing {
                 self.warned_at = None;
             }
             Act::WarnOfDestruction { .. } => self.warned_at = Some(now),
+            Act::SetServerAside { service } => self.set_aside(*service, now),
+            Act::DestroyServer { service } => self.leaving.retain(|leaving| leaving.service != *service),
             Act::EndSubscription => {}
-            Act::Expire => self.phase = Phase::Expired,
+            Act::Expire => {
+                self.phase = Phase::Expired;
+                self.leaving.clear();
+            }
         }
         self
     }
@@ -465,8 +460,11 @@ impl Standing {
     }
 }
 
+mod act;
 mod change;
 pub mod forecast;
+mod leaving;
 pub use change::{Changing, ComingPrice, PendingChange};
+pub use leaving::Leaving;
 #[cfg(test)]
 mod tests;

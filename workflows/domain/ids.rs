@@ -52,6 +52,28 @@ uuid_id!(
     /// One thing a person told a subscription to do.
     InstructionId
 );
+uuid_id!(
+    /// One copy of everything about a person, which they asked for.
+    ExportId
+);
+uuid_id!(
+    /// One wish of a person that everything about them goes.
+    ErasureId
+);
+
+impl ExportId {
+    /// The id of the workflow that makes the copy.
+    pub fn workflow_id(self) -> String {
+        format!("export-{self}")
+    }
+}
+
+impl ErasureId {
+    /// The id of the workflow that lives with the wish; also the first part of every idempotency key it uses.
+    pub fn workflow_id(self) -> String {
+        format!("erasure-{self}")
+    }
+}
 
 impl OrderId {
     /// The id of the workflow that lives with this order; also the first part of every idempotency key it uses.

@@ -1,6 +1,14 @@
 //! What a person tells a running subscription to do: staff about its money and its suspension, the customer about its end.
-use crate::{UnixSecs, ids::InstructionId, money::Money, states};
-use alloc::string::String;
+use crate::{
+    UnixSecs,
+    ids::{InstructionId, ServiceId},
+    money::Money,
+    states,
+};
+use alloc::{
+    borrow::Cow,
+    string::{String, ToString},
+};
 use serde::{Deserialize, Serialize};
 
 /// How far ahead a hold or an extension may reach.
@@ -64,6 +72,16 @@ pub enum Ask {
     GoOn,
     /// End the subscription now.
     CancelNow,
+    /// Take away a further server that the plan covers, with everything on it.
+    RemoveServer {
+        /// Which.
+        service: ServiceId,
+    },
+    /// Keep a further server after all that was to be taken away, as long as it is not destroyed.
+    KeepServer {
+        /// Which.
+        service: ServiceId,
+    },
 }
 
 states! {
@@ -93,6 +111,10 @@ states! {
         GoOn = "go_on",
         /// Cancel now.
         CancelNow = "cancel_now",
+        /// Take a further server away.
+        RemoveServer = "remove_server",
+        /// Keep it after all.
+        KeepServer = "keep_server",
     }
 }
 
@@ -137,6 +159,8 @@ impl Ask {
             Self::CancelAtEnd => AskKind::CancelAtEnd,
             Self::GoOn => AskKind::GoOn,
             Self::CancelNow => AskKind::CancelNow,
+            Self::RemoveServer { .. } => AskKind::RemoveServer,
+            Self::KeepServer { .. } => AskKind::KeepServer,
         }
     }
 
@@ -149,11 +173,12 @@ impl Ask {
         }
     }
 
-    /// What it is about at Stripe.
-    pub fn about(&self) -> Option<&str> {
+    /// What it is about, at Stripe or with us.
+    pub fn about(&self) -> Option<Cow<'_, str>> {
         match self {
-            Self::Refund { invoice, .. } => Some(invoice),
-            Self::ChangePlan { price, .. } | Self::ChangePlanAtEnd { price } => Some(price),
+            Self::Refund { invoice, .. } => Some(Cow::Borrowed(invoice)),
+            Self::ChangePlan { price, .. } | Self::ChangePlanAtEnd { price } => Some(Cow::Borrowed(price)),
+            Self::RemoveServer { service } | Self::KeepServer { service } => Some(Cow::Owned(service.to_string())),
             _ => None,
         }
     }
@@ -176,6 +201,7 @@ impl Ask {
                 | Self::CancelAtEnd
                 | Self::GoOn
                 | Self::CancelNow
+                | Self::RemoveServer { .. }
         )
     }
 }
@@ -208,7 +234,7 @@ impl Instruction {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::{borrow::ToOwned, string::ToString};
+    use alloc::borrow::ToOwned;
     use uuid::Uuid;
 
     fn asked(what: Ask) -> Instruction {

@@ -9,6 +9,7 @@ extern crate alloc;
 pub mod billing;
 pub mod ids;
 pub mod instruction;
+pub mod member;
 pub mod money;
 pub mod order;
 pub mod plan;

@@ -76,6 +76,10 @@ states! {
         CarryOut = "carry_out",
         /// Write to our own database.
         Record = "record",
+        /// Gather everything about a person.
+        GatherData = "gather_data",
+        /// Delete a person's customer at Stripe.
+        ForgetCustomer = "forget_customer",
     }
 }
 
@@ -138,6 +142,8 @@ impl Step {
             Self::Fit => "Fit the server to its plan",
             Self::CarryOut => "Carry out what was asked for",
             Self::Record => "Record what happened",
+            Self::GatherData => "Gather everything about a person",
+            Self::ForgetCustomer => "Delete the customer at Stripe",
         }
     }
 }

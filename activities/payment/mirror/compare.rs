@@ -11,6 +11,9 @@ use crate::{
     payment::stripe::living::{Living, OpenInvoiceAtStripe},
 };
 
+/// How many invoices are looked up in one question.
+const INVOICES_AT_ONCE: usize = 1_000;
+
 impl Mirror {
     /// Everything of which Stripe says otherwise than our tables, and how much was compared. Reads only.
     pub async fn differences(&self) -> Result<(u64, Vec<Difference>), Fault> {
@@ -18,6 +21,8 @@ impl Mirror {
         let seen = self.subscriptions_that_differ(&mut found).await?
             + self.invoices_that_differ(&mut found).await?
             + self.orders_that_differ(&mut found).await?;
+        found.extend(self.store.covered_too_few().await?);
+        found.extend(self.store.unsettled_instructions().await?);
         Ok((u64::try_from(seen).unwrap_or(u64::MAX), found))
     }
 
@@ -32,6 +37,7 @@ impl Mirror {
                 found.push(of_subscription(&one.id, living, why));
             }
         }
+        self.newest_invoices_that_differ(&at_stripe, found).await?;
         for (id, living) in unknown {
             let mine = living.order.is_some() || self.store.knows_customer(&living.customer).await?;
             // Its life may be over with us, which no longer lists it.
@@ -41,6 +47,31 @@ impl Mirror {
             }
         }
         Ok(ours.len() + at_stripe.len())
+    }
+
+    /// A subscription may have been read before its renewal was charged, or its invoices before it renewed: then all that is
+    /// said of it is right, and its newest invoice is not.
+    async fn newest_invoices_that_differ(
+        &self,
+        at_stripe: &[Living],
+        found: &mut Vec<Difference>,
+    ) -> Result<(), Fault> {
+        for some in at_stripe.chunks(INVOICES_AT_ONCE) {
+            let ids: Vec<String> =
+                some.iter().filter_map(|living| living.invoice.as_ref()).map(|(id, _)| id.clone()).collect();
+            let ours = self.store.invoice_statuses(&ids).await?;
+            for living in some {
+                let Some((id, status)) = &living.invoice else { continue };
+                let subscription = SubscriptionId(living.id.clone());
+                if ours.get(id) == Some(status) || self.store.subscription(&subscription).await?.is_none() {
+                    continue;
+                }
+                let we_say = ours.get(id).map_or("does not know it", String::as_str);
+                let why = format!("its newest invoice is {status} at Stripe, and our table says: {we_say}");
+                found.push(of_invoice(id, subscription, Some(living.customer.clone()), why));
+            }
+        }
+        Ok(())
     }
 
     async fn invoices_that_differ(&self, found: &mut Vec<Difference>) -> Result<usize, Fault> {

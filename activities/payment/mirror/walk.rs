@@ -17,6 +17,8 @@ pub struct Walked {
     pub seen: u64,
     /// How many of them nobody had told us; they are in the inbox now.
     pub missed: u64,
+    /// When Stripe made the newest of them, by its own clock.
+    pub newest: Option<OffsetDateTime>,
 }
 
 impl Mirror {
@@ -29,6 +31,8 @@ impl Mirror {
         loop {
             let EventsPage { events, next } = self.stripe.events(from, to, after.as_deref()).await?;
             walked.seen += u64::try_from(events.len()).unwrap_or(0);
+            let newest = events.iter().map(|event| event.created).max();
+            walked.newest = walked.newest.max(newest.and_then(|secs| OffsetDateTime::from_unix_timestamp(secs).ok()));
             walked.missed += self.take_in(events).await?;
             after = next;
             if after.is_none() {

@@ -7,7 +7,7 @@ use stripe_product::{
     product::{CreateProduct, RetrieveProduct, UpdateProduct},
 };
 
-use super::{Attempt, Denial, StripeApi, read, under, write};
+use super::{Attempt, Denial, StripeApi, read, short, under, write};
 use crate::fault::Fault;
 
 const FIRST: Attempt = Attempt(1);
@@ -36,7 +36,9 @@ impl StripeApi {
             Term::Monthly => CreatePriceRecurringInterval::Month,
             Term::Annual => CreatePriceRecurringInterval::Year,
         };
-        let key = under(&FIRST.key(&format!("price-{lookup_key}/{}", money.amount_minor)))?;
+        // An amount that comes back is another price than the one it was before.
+        let before = known.data.first().map_or_else(|| "none".to_owned(), |price| price.id.to_string());
+        let key = under(&FIRST.key(&format!("price-{lookup_key}/{}/after/{before}", money.amount_minor)))?;
         let request = CreatePrice::new(currency(money))
             .product(product)
             .unit_amount(money.amount_minor)
@@ -52,8 +54,13 @@ impl StripeApi {
         let id = format!("ez-{plan_slug}");
         match RetrieveProduct::new(id.as_str()).send(&self.client).await.map_err(Denial::from) {
             Ok(product) if product.name == plan_name => Ok(id),
-            Ok(_) => {
-                let request = UpdateProduct::new(id.as_str()).name(plan_name);
+            Ok(product) => {
+                // A name that comes back is another change than the one it was before.
+                let change = short(&[product.updated.to_string().as_str(), product.name.as_str(), plan_name]);
+                let request = UpdateProduct::new(id.as_str())
+                    .name(plan_name)
+                    .customize()
+                    .request_strategy(under(&FIRST.key(&format!("plan-{plan_slug}/product/name/{change}")))?);
                 write("renaming a product", request.send(&self.client)).await?;
                 Ok(id)
             }

@@ -21,7 +21,7 @@ use stripe_core::customer_balance_transaction::{
 
 use super::{
     Attempt, StripeApi,
-    invoice::{id_of, is_paid},
+    invoice::is_paid,
     plan::Wish,
     read,
     refund::{Source, source, stands},
@@ -61,7 +61,11 @@ impl StripeApi {
             Ask::CancelAtEnd => self.set_ending(id, true, &act, attempt).await,
             Ask::GoOn => self.set_ending(id, false, &act, attempt).await,
             Ask::CancelNow => self.cancel_now(id, &act, attempt).await,
-            Ask::Hold { .. } | Ask::Release | Ask::Restore { .. } => {
+            Ask::Hold { .. }
+            | Ask::Release
+            | Ask::Restore { .. }
+            | Ask::RemoveServer { .. }
+            | Ask::KeepServer { .. } => {
                 Err(Vendor::Stripe.give_up("carrying out what was asked for", "Stripe has no part in that".to_owned()))
             }
         }
@@ -75,14 +79,14 @@ impl StripeApi {
         act: &str,
         attempt: Attempt,
     ) -> Result<CarriedOut, Fault> {
-        let invoices = self.invoices(id).await?;
-        let Some(found) = invoices.iter().find(|known| id_of(known).as_deref() == Some(invoice)) else {
+        let found = self.invoice_of(id, invoice).await?;
+        let Some((currency, paid)) = found.map(|found| (found.currency.to_string(), is_paid(&found))) else {
             return Ok(refused("This invoice is not one of this subscription."));
         };
-        if found.currency.to_string() != money.currency.as_str() {
-            return Ok(refused(&format!("This invoice was paid in {}.", found.currency.to_string().to_uppercase())));
+        if currency != money.currency.as_str() {
+            return Ok(refused(&format!("This invoice was paid in {}.", currency.to_uppercase())));
         }
-        if !is_paid(found) {
+        if !paid {
             return Ok(refused("This invoice is not paid."));
         }
         let (mut left_minor, mut object, mut rooms) = (money.amount_minor, None, vec![]);
@@ -153,19 +157,36 @@ impl StripeApi {
             return Ok(refused(&format!("This customer is charged in {known}.")));
         }
         let customer = subscription.customer.id().to_string();
-        let known = ListCustomerCustomerBalanceTransaction::new(customer.as_str()).limit(CREDITS_MAX);
-        let known = read("looking for a credit", known.send(&self.client)).await?;
-        if let Some(found) = known.data.iter().find(|credit| names(credit.metadata.as_ref(), instruction)) {
-            return Ok(CarriedOut::Done { object: Some(found.id.to_string()) });
+        let credit = (money.amount_minor, currency(&money.currency)?);
+        let key = attempt.key(&format!("{act}/credit"));
+        let mark = (INSTRUCTION, instruction.to_string());
+        let object = self.credit_once("giving credit", &customer, credit, mark, &key).await?;
+        Ok(CarriedOut::Done { object: Some(object) })
+    }
+
+    /// Gives a customer credit with a mark in its metadata, and gives its id.
+    ///
+    /// *Idempotence*: one with this mark among the newest is looked for first; it is made under `key`.
+    pub(super) async fn credit_once(
+        &self,
+        doing: &str,
+        customer: &str,
+        (amount_minor, currency): (i64, stripe_types::Currency),
+        (name, value): (&str, String),
+        key: &str,
+    ) -> Result<String, Fault> {
+        let known = ListCustomerCustomerBalanceTransaction::new(customer).limit(CREDITS_MAX);
+        let known = read("looking for a credit", known.send(&self.client)).await?.data;
+        let marked = |metadata: &HashMap<String, String>| metadata.get(name) == Some(&value);
+        if let Some(found) = known.iter().find(|credit| credit.metadata.as_ref().is_some_and(marked)) {
+            return Ok(found.id.to_string());
         }
-        let currency = currency(&money.currency)?;
         // At Stripe a balance below zero is what we owe the customer.
-        let request = CreateCustomerCustomerBalanceTransaction::new(customer.as_str(), -money.amount_minor, currency)
-            .metadata(named(instruction))
+        let request = CreateCustomerCustomerBalanceTransaction::new(customer, -amount_minor, currency)
+            .metadata(HashMap::from([(name.to_owned(), value)]))
             .customize()
-            .request_strategy(under(&attempt.key(&format!("{act}/credit")))?);
-        let made = write("giving credit", request.send(&self.client)).await?;
-        Ok(CarriedOut::Done { object: Some(made.id.to_string()) })
+            .request_strategy(under(key)?);
+        Ok(write(doing, request.send(&self.client)).await?.id.to_string())
     }
 
     /// The period ends later: Stripe calls the time until then a trial, and charges nothing for it.

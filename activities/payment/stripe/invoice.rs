@@ -14,7 +14,10 @@ use stripe_core::PaymentIntentStatus;
 use time::OffsetDateTime;
 
 use super::{Attempt, Denial, StripeApi, read, under};
-use crate::fault::{Fault, Vendor};
+use crate::{
+    call::{Kind, timed},
+    fault::{Fault, Vendor},
+};
 
 /// How many of a subscription's newest invoices are read.
 const INVOICES_MAX: i64 = 24;
@@ -32,6 +35,21 @@ impl StripeApi {
     pub(super) async fn invoices(&self, subscription: &SubscriptionId) -> Result<Vec<Invoice>, Fault> {
         let request = ListInvoice::new().subscription(subscription.0.as_str()).limit(INVOICES_MAX);
         Ok(read("reading the invoices of a subscription", request.send(&self.client)).await?.data)
+    }
+
+    /// An invoice (`in_…`), if it is one of this subscription, however old.
+    pub(super) async fn invoice_of(
+        &self,
+        subscription: &SubscriptionId,
+        invoice: &str,
+    ) -> Result<Option<Invoice>, Fault> {
+        let request = RetrieveInvoice::new(invoice);
+        let call = Box::pin(request.send(&self.client));
+        match timed(Vendor::Stripe, Kind::Read, call).await.map_err(Denial::from) {
+            Ok(found) => Ok(Some(found).filter(|found| subscription_of(found).as_ref() == Some(subscription))),
+            Err(Denial::Refused { status: 404, .. }) => Ok(None),
+            Err(denial) => Err(denial.on_read("reading an invoice")),
+        }
     }
 
     /// The oldest invoice that is finalised and not paid, and whether it may be held against the customer.
@@ -69,8 +87,10 @@ impl StripeApi {
     /// The payments of an invoice, with what `expand` names.
     pub(super) async fn payments(&self, invoice: &str, expand: &str) -> Result<Vec<InvoicePayment>, Fault> {
         let request = RetrieveInvoice::new(invoice).expand([expand.to_owned()]);
-        let invoice = read("reading the payments of an invoice", request.send(&self.client)).await?;
-        Ok(invoice.payments.map(|payments| payments.data).unwrap_or_default())
+        let doing = "reading the payments of an invoice";
+        let payments = read(doing, request.send(&self.client)).await?.payments;
+        // Asked for, they are told of, be it as an empty list: money must not stay because an answer is half.
+        payments.map(|payments| payments.data).ok_or_else(|| Vendor::Stripe.try_again(doing, "the answer names none"))
     }
 
     /// Voids an open invoice under `<act>/void/<invoice>`. One that is not open any more, paid included, is left as it is.
@@ -107,10 +127,18 @@ pub(super) fn id_of(invoice: &Invoice) -> Option<String> {
     invoice.id.as_ref().map(ToString::to_string)
 }
 
-/// The newest invoice that was paid. Stripe lists the newest first, which decides between those made in one second. With a
-/// `trial`, what cost nothing is none: Stripe calls the invoice that begins it paid, too.
+/// The subscription an invoice is of, if any.
+pub(super) fn subscription_of(invoice: &Invoice) -> Option<SubscriptionId> {
+    let details = invoice.parent.as_ref()?.subscription_details.as_ref()?;
+    Some(SubscriptionId(details.subscription.id().to_string()))
+}
+
+/// The newest invoice that was paid. Stripe lists the newest first, which decides between those made in one second. One for
+/// nothing is none, which Stripe calls paid, too: it begins an extended period. With a `trial`, neither is what cost nothing
+/// after a discount.
 pub(super) fn newest_paid(invoices: &[Invoice], trial: bool) -> Option<String> {
-    let counts = |invoice: &&Invoice| is_paid(invoice) && !(trial && invoice.total == 0);
+    let for_nothing = |invoice: &Invoice| invoice.total == 0 && (trial || invoice.subtotal == 0);
+    let counts = |invoice: &&Invoice| is_paid(invoice) && !for_nothing(invoice);
     invoices.iter().rev().filter(counts).max_by_key(|invoice| invoice.created).and_then(id_of)
 }
 

@@ -1,8 +1,12 @@
 //! Lists of what lives: every subscription that is not ended, and every invoice that can be paid.
 use domain::ids::{OrderId, SubscriptionId};
-use stripe_billing::{InvoiceStatus, Subscription, invoice::ListInvoice, subscription::ListSubscription};
+use stripe_billing::{Invoice, InvoiceStatus, Subscription, invoice::ListInvoice, subscription::ListSubscription};
 
-use super::{StripeApi, invoice::id_of, read};
+use super::{
+    StripeApi,
+    invoice::{id_of, subscription_of},
+    read,
+};
 use crate::fault::Fault;
 
 /// How many rows are read in one call; Stripe's most.
@@ -25,6 +29,8 @@ pub struct Living {
     pub period_end: i64,
     /// Whether it ends then instead of renewing.
     pub cancel_at_period_end: bool,
+    /// Its newest invoice (`in_…`) with Stripe's word for it, once that is final; a draft may still change.
+    pub invoice: Option<(String, String)>,
 }
 
 /// An invoice that can be paid.
@@ -43,7 +49,7 @@ impl StripeApi {
     pub async fn living_subscriptions(&self) -> Result<Vec<Living>, Fault> {
         let mut found: Vec<Living> = vec![];
         loop {
-            let mut question = ListSubscription::new().limit(AT_ONCE);
+            let mut question = ListSubscription::new().limit(AT_ONCE).expand(["data.latest_invoice".to_owned()]);
             if let Some(last) = found.last() {
                 question = question.starting_after(last.id.as_str());
             }
@@ -67,10 +73,9 @@ impl StripeApi {
             let page = read("listing open invoices", question.send(&self.client)).await?;
             let more = page.has_more && !page.data.is_empty();
             found.extend(page.data.iter().filter_map(|invoice| {
-                let parent = invoice.parent.as_ref().and_then(|parent| parent.subscription_details.as_ref());
                 Some(OpenInvoiceAtStripe {
                     id: id_of(invoice)?,
-                    subscription: parent.map(|known| SubscriptionId(known.subscription.id().to_string())),
+                    subscription: subscription_of(invoice),
                     customer: invoice.customer.as_ref().map(|customer| customer.id().to_string()),
                 })
             }));
@@ -91,5 +96,11 @@ fn living(one: &Subscription) -> Living {
         period_end,
         // The portal may end a subscription by a date instead of the flag.
         cancel_at_period_end: one.cancel_at_period_end || one.cancel_at.is_some_and(|at| at <= period_end),
+        invoice: one.latest_invoice.as_ref().and_then(|newest| final_word(newest.as_object()?)),
     }
+}
+
+fn final_word(invoice: &Invoice) -> Option<(String, String)> {
+    let status = invoice.status.as_ref().filter(|status| **status != InvoiceStatus::Draft)?;
+    Some((id_of(invoice)?, status.as_str().to_owned()))
 }

@@ -8,7 +8,7 @@ use domain::{
 };
 use stripe::StripeRequest as _;
 use stripe_billing::{
-    Subscription,
+    Invoice, InvoiceBillingReason, Subscription,
     invoice::{
         CreatePreviewInvoice, CreatePreviewInvoiceSubscriptionDetails, CreatePreviewInvoiceSubscriptionDetailsItems,
         CreatePreviewInvoiceSubscriptionDetailsProrationBehavior,
@@ -20,11 +20,18 @@ use stripe_billing::{
 };
 use time::OffsetDateTime;
 
-use super::{Attempt, StripeApi, instruction::refused, read, under, write};
+use super::{
+    Attempt, StripeApi,
+    instruction::refused,
+    invoice::{id_of, is_paid},
+    read, under, write,
+};
 use crate::fault::{Fault, Vendor};
 
 /// How long a price that was shown holds.
 const SHOWN_FOR_SECS: i64 = 3_600;
+/// How far the clocks of two of our machines may differ.
+const CLOCKS_DIFFER_SECS: i64 = 60;
 
 /// Another plan, as the customer saw it.
 pub(super) struct Wish<'a> {
@@ -84,7 +91,8 @@ impl StripeApi {
     /// Changes to this price for exactly what was shown. It is applied when it is paid. Of what is not paid at once, whoever
     /// `may_wait` waits for a payment that the bank wants confirmed or that is on its way; anything else is given up.
     ///
-    /// *Idempotence*: looks at the price and at what waits first; changes under `<act>/plan`.
+    /// *Idempotence*: looks at the price and at what waits first, and finds what was paid for it by the moment it was counted
+    /// from; changes under `<act>/plan`.
     pub(super) async fn change_plan(
         &self,
         id: &SubscriptionId,
@@ -95,7 +103,7 @@ impl StripeApi {
         let Wish { price, proration_date, shown, may_wait } = *wish;
         let subscription = match self.look(id).await? {
             look if price_of(&look.subscription).as_deref() == Some(price) => {
-                return Ok(CarriedOut::Done { object: None });
+                return Ok(CarriedOut::Done { object: paid_for(&look.invoices, proration_date) });
             }
             look if look.status != SubscriptionStatus::Active => {
                 return Ok(refused("Only a paid subscription can change its plan."));
@@ -112,7 +120,8 @@ impl StripeApi {
             return Ok(refused("It is cancelled. Take the cancellation back first."));
         }
         let now = OffsetDateTime::now_utc().unix_timestamp();
-        if !(now - SHOWN_FOR_SECS..=now + SHOWN_FOR_SECS).contains(&proration_date) {
+        // Counted from later on it costs less.
+        if !(now - SHOWN_FOR_SECS..=now + CLOCKS_DIFFER_SECS).contains(&proration_date) {
             return Ok(refused("The price that was shown is too old. Look at it again."));
         }
         let due = self.preview(&subscription, price, proration_date).await?;
@@ -203,6 +212,17 @@ pub(super) fn price_of(subscription: &Subscription) -> Option<String> {
 fn item_of(subscription: &Subscription) -> Result<String, Fault> {
     let item = subscription.items.data.first().map(|item| item.id.to_string());
     item.ok_or_else(|| Vendor::Stripe.give_up("changing the plan", format!("{} has nothing in it", subscription.id)))
+}
+
+/// The invoice of a change that was counted from this moment. Another change to the same price, seen at another moment, is
+/// not what was paid.
+fn paid_for(invoices: &[Invoice], proration_date: UnixSecs) -> Option<String> {
+    let is_it = |invoice: &&Invoice| {
+        is_paid(invoice)
+            && invoice.billing_reason == Some(InvoiceBillingReason::SubscriptionUpdate)
+            && invoice.lines.data.iter().any(|line| line.period.start == proration_date)
+    };
+    invoices.iter().find(is_it).and_then(id_of)
 }
 
 fn latest_invoice(subscription: &Subscription) -> Option<String> {

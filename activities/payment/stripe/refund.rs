@@ -1,7 +1,7 @@
 //! Refunds: giving back whatever was paid and not given back yet.
 use domain::ids::{OrderId, SubscriptionId};
 use stripe::StripeRequest as _;
-use stripe_billing::{InvoicePayment, InvoicesPaymentsInvoicePaymentAssociatedPaymentType as PaymentType};
+use stripe_billing::{Invoice, InvoicePayment, InvoicesPaymentsInvoicePaymentAssociatedPaymentType as PaymentType};
 use stripe_core::{
     Refund,
     refund::{CreateRefund, ListRefund},
@@ -15,6 +15,8 @@ use super::{
 use crate::fault::{Fault, Vendor};
 
 const DOING: &str = "refunding a payment";
+/// The metadata key of credit given back: the invoice that had used it.
+const CREDIT_OF: &str = "credit_of";
 /// How many refunds of one payment are looked at.
 const REFUNDS_MAX: i64 = 100;
 
@@ -50,10 +52,12 @@ impl StripeApi {
         Ok(read("looking for a refund", known.limit(REFUNDS_MAX).send(&self.client)).await?.data)
     }
 
-    /// Cancels the subscription of an order that was given up, voids what is open and gives back everything that was paid.
+    /// Cancels the subscription of an order that was given up, voids what is open and gives back everything that was paid,
+    /// by card as well as with the customer's credit.
     ///
-    /// *Idempotence*: looks at the subscription, the invoices and the refunds first; each refund is made under
-    /// `order-<uuid>/refund/<payment>`. *Errors*: to be tried again while a payment is still on its way.
+    /// *Idempotence*: looks at the subscription, the invoices, the refunds and the credits first; each refund is made under
+    /// `order-<uuid>/refund/<payment>`, each credit under `order-<uuid>/refund/<invoice>` and names its invoice. *Errors*: to be
+    /// tried again while a payment is still on its way.
     pub async fn refund_order(&self, order: OrderId, id: &SubscriptionId, attempt: Attempt) -> Result<(), Fault> {
         let act = format!("{}/refund", order.workflow_id());
         let look = self.look(id).await?;
@@ -65,9 +69,31 @@ impl StripeApi {
         for invoice in open_ids(&self.invoices(id).await?) {
             self.void(&invoice, &act, attempt).await?;
         }
-        for invoice in self.invoices(id).await?.iter().filter(|invoice| is_paid(invoice)).filter_map(id_of) {
-            self.refund_invoice(&invoice, &act, attempt).await?;
+        let customer = look.subscription.customer.id().to_string();
+        for invoice in self.invoices(id).await?.iter().filter(|invoice| is_paid(invoice)) {
+            let Some(known) = id_of(invoice) else { continue };
+            self.refund_invoice(&known, &act, attempt).await?;
+            self.return_credit(&customer, invoice, &known, &act, attempt).await?;
         }
+        Ok(())
+    }
+
+    /// Gives back the credit that an invoice used: Stripe does that only for one that is void.
+    async fn return_credit(
+        &self,
+        customer: &str,
+        invoice: &Invoice,
+        id: &str,
+        act: &str,
+        attempt: Attempt,
+    ) -> Result<(), Fault> {
+        let used_minor = credit_used(invoice.starting_balance, invoice.ending_balance);
+        if used_minor == 0 {
+            return Ok(());
+        }
+        let credit = (used_minor, invoice.currency.clone());
+        let key = attempt.key(&format!("{act}/{id}"));
+        self.credit_once(DOING, customer, credit, (CREDIT_OF, id.to_owned()), &key).await?;
         Ok(())
     }
 
@@ -99,6 +125,11 @@ impl StripeApi {
     }
 }
 
+/// How much of a customer's credit an invoice used, from the customer's balance before and after it.
+fn credit_used(before_minor: i64, after_minor: Option<i64>) -> i64 {
+    after_minor.map_or(0, |after_minor| after_minor - before_minor).clamp(0, before_minor.min(0).abs())
+}
+
 /// Whether the refund gives the money back, now or soon.
 pub(super) fn stands(refund: &Refund) -> bool {
     !matches!(refund.status.as_deref(), Some("failed" | "canceled"))
@@ -110,5 +141,20 @@ pub(super) fn source(payment: &InvoicePayment, invoice: &str) -> Result<Source, 
         (PaymentType::PaymentIntent, Some(intent), _) => Ok(Source::Intent(intent.id().to_string())),
         (PaymentType::Charge, _, Some(charge)) => Ok(Source::Charge(charge.id().to_string())),
         _ => Err(Vendor::Stripe.give_up(DOING, format!("{invoice} was not paid through Stripe; give it back by hand"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::credit_used;
+
+    #[test]
+    fn an_invoice_used_the_credit_by_which_the_balance_rose_and_never_more_than_there_was() {
+        assert_eq!(credit_used(-1_500, Some(-500)), 1_000);
+        assert_eq!(credit_used(-300, Some(0)), 300);
+        assert_eq!(credit_used(-300, Some(200)), 300, "a debt that grew is not credit");
+        assert_eq!(credit_used(0, Some(-700)), 0, "an invoice that gave credit used none");
+        assert_eq!(credit_used(500, Some(0)), 0, "a debt that was paid is not credit");
+        assert_eq!(credit_used(-300, None), 0, "an invoice that is not final used none");
     }
 }

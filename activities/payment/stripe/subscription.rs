@@ -1,4 +1,14 @@
 //! Subscriptions: what Stripe says about one, and its end.
+use std::time::Instant;
+
+use super::{
+    Attempt, Denial, StripeApi,
+    checkout::TRIAL_DAYS,
+    invoice::{id_of, is_paid, newest_paid, open_ids, rows},
+    plan::next_price,
+    read, short, under,
+};
+use crate::fault::{Fault, Vendor};
 use domain::{
     UnixSecs,
     billing::{SubscriptionStatus, SubscriptionView},
@@ -10,18 +20,8 @@ use stripe_billing::{
     Invoice, Subscription,
     subscription::{CancelSubscription, RetrieveSubscription, UpdateSubscription},
 };
-use time::OffsetDateTime;
 
-use super::{
-    Attempt, Denial, StripeApi,
-    checkout::TRIAL_DAYS,
-    invoice::{id_of, is_paid, newest_paid, open_ids, rows},
-    plan::next_price,
-    read, under,
-};
-use crate::fault::{Fault, Vendor};
-
-/// Where a subscription at Stripe says which invoices were open before it was ended.
+/// Where a subscription at Stripe says by which end which invoices were open before it: `<end>,<invoice>,…`.
 const OPEN_AT_END: &str = "open_at_end";
 /// How many of them fit into one value of 500 characters.
 const OPEN_AT_END_MAX: usize = 14;
@@ -34,7 +34,7 @@ pub struct SubscriptionReport {
     /// What the pages show, newest first.
     pub invoices: Vec<InvoiceRow>,
     /// When the reading began.
-    pub read_at: OffsetDateTime,
+    pub read_at: Instant,
 }
 
 /// A subscription as the mirror keeps it.
@@ -48,12 +48,12 @@ pub struct KnownSubscription {
     pub price: Option<String>,
 }
 
-/// One look: the subscription first, then its invoices.
+/// One look: the invoices first, then the subscription they are for.
 pub(super) struct Look {
     pub(super) subscription: Subscription,
     pub(super) invoices: Vec<Invoice>,
     pub(super) status: SubscriptionStatus,
-    read_at: OffsetDateTime,
+    read_at: Instant,
 }
 
 impl StripeApi {
@@ -78,13 +78,16 @@ impl StripeApi {
     }
 
     /// Ends the subscription now, voids what is open, and pays back what was paid after its end. One that is paid is left
-    /// alive.
+    /// alive, and what an end that did not come noted of it is forgotten: it is no payment that came too late.
     ///
     /// *Idempotence*: looks first; an ended one is only tidied up. Cancels under `subscription-<id>/end`.
     pub async fn end_subscription(&self, id: &SubscriptionId, attempt: Attempt) -> Result<SubscriptionReport, Fault> {
         let act = format!("subscription-{id}/end");
         let before = self.look(id).await?;
         if matches!(before.status, SubscriptionStatus::Active | SubscriptionStatus::Trialing) {
+            if before.subscription.metadata.contains_key(OPEN_AT_END) {
+                self.note_at_end(id, &before, "", &format!("{act}/clear"), attempt).await?;
+            }
             return self.report(id, &before).await;
         }
         let after = self.ended(id, &before, &act, attempt).await?;
@@ -112,7 +115,7 @@ impl StripeApi {
     }
 
     /// Writes down at Stripe what is open before the end, and gives it. Whoever repeats a lost end reads it there, so that a
-    /// payment of one of them that slipped in is never kept.
+    /// payment of one of them that slipped in is never kept. What another end noted, which did not come, is nothing here.
     async fn note_open(
         &self,
         id: &SubscriptionId,
@@ -120,33 +123,50 @@ impl StripeApi {
         act: &str,
         attempt: Attempt,
     ) -> Result<Vec<String>, Fault> {
-        if let Some(noted) = before.subscription.metadata.get(OPEN_AT_END) {
-            return Ok(noted.split(',').map(str::to_owned).collect());
+        let end = name_of_end(act, &before.subscription);
+        if let Some(noted) = noted_by(&end, &before.subscription) {
+            return Ok(noted);
         }
         let open: Vec<String> = open_ids(&before.invoices).into_iter().take(OPEN_AT_END_MAX).collect();
         if open.is_empty() || has_ended(before.status) {
             return Ok(open);
         }
-        let key = under(&attempt.key(&format!("{act}/note")))?;
+        let note = format!("{end},{}", open.join(","));
+        self.note_at_end(id, before, &note, &format!("{act}/note"), attempt).await?;
+        Ok(open)
+    }
+
+    /// Writes this into the note in place of what stands there; nothing takes it away.
+    async fn note_at_end(
+        &self,
+        id: &SubscriptionId,
+        before: &Look,
+        note: &str,
+        act: &str,
+        attempt: Attempt,
+    ) -> Result<(), Fault> {
+        let stands = before.subscription.metadata.get(OPEN_AT_END).map_or("", String::as_str);
+        // Another note, or the same one after another, is another act.
+        let key = under(&attempt.key(&format!("{act}/{}", short(&[stands, note]))))?;
         let request = UpdateSubscription::new(id.0.as_str())
-            .metadata([(OPEN_AT_END.to_owned(), open.join(","))])
+            .metadata([(OPEN_AT_END.to_owned(), note.to_owned())])
             .customize()
             .request_strategy(key);
         let noted = request.send(&self.client).await.map_err(Denial::from);
-        noted.map_err(|denial| denial.on_write("noting what is open before the end"))?;
-        Ok(open)
+        noted.map(|_| ()).map_err(|denial| denial.on_write("noting what is open before the end"))
     }
 
     pub(super) async fn look(&self, id: &SubscriptionId) -> Result<Look, Fault> {
         let doing = "reading a subscription";
-        let read_at = OffsetDateTime::now_utc();
+        let read_at = Instant::now();
+        // The invoices first: one that renews meanwhile is not told of with the period before, only at the next look.
+        let invoices = self.invoices(id).await?;
         let request = RetrieveSubscription::new(id.0.as_str()).expand(["schedule".to_owned()]);
         let subscription = read(doing, request.send(&self.client)).await?;
         let status = subscription.status.as_str().parse().map_err(|_| {
             let word = subscription.status.as_str();
             Vendor::Stripe.give_up(doing, format!("Stripe calls it {word}, which we do not know"))
         })?;
-        let invoices = self.invoices(id).await?;
         Ok(Look { subscription, invoices, status, read_at })
     }
 
@@ -197,6 +217,19 @@ impl StripeApi {
 
 pub(super) const fn has_ended(status: SubscriptionStatus) -> bool {
     matches!(status, SubscriptionStatus::Canceled | SubscriptionStatus::IncompleteExpired)
+}
+
+/// What an end is called in its note. A period later it is another end, although it has the same name.
+fn name_of_end(act: &str, subscription: &Subscription) -> String {
+    let name = act.rsplit('/').next().unwrap_or(act);
+    let period_end = subscription.items.data.iter().map(|item| item.current_period_end).max();
+    format!("{name}@{}", period_end.unwrap_or_default())
+}
+
+/// What this end noted before.
+fn noted_by(end: &str, subscription: &Subscription) -> Option<Vec<String>> {
+    let (by, invoices) = subscription.metadata.get(OPEN_AT_END)?.split_once(',')?;
+    (by == end).then(|| invoices.split(',').map(str::to_owned).collect())
 }
 
 /// Whether it began with days that cost nothing.

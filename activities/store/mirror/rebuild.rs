@@ -36,7 +36,7 @@ impl Store {
             let last = paid.last().map_or("", |known| known.subscription.0.as_str());
             let rows = sqlx::query!(
                 r#"select subscription_id as "subscription!", id, account_id from orders
-                   where subscription_id > $1 order by subscription_id limit 1000"#,
+                   where subscription_id > $1 and covered_by is null order by subscription_id limit 1000"#,
                 last,
             )
             .fetch_all(&self.pool)

@@ -1,6 +1,8 @@
 //! Rounds: how far they went, what our tables say to compare, and what Stripe said otherwise.
 use crate::{Store, StoreError, fault::Doing};
 use domain::ids::{OrderId, SubscriptionId};
+use sqlx::PgConnection;
+use std::collections::BTreeMap;
 use time::OffsetDateTime;
 
 /// What is gone through.
@@ -31,6 +33,10 @@ pub enum DifferenceKind {
     Invoice,
     /// Whether an order was paid.
     Order,
+    /// Whether a plan covers every server there is.
+    Cover,
+    /// What became of something that a subscription was told.
+    Instruction,
 }
 
 impl DifferenceKind {
@@ -40,11 +46,23 @@ impl DifferenceKind {
             Self::Subscription => "subscription",
             Self::Invoice => "invoice",
             Self::Order => "order",
+            Self::Cover => "cover",
+            Self::Instruction => "instruction",
         }
+    }
+
+    /// Whether Stripe says otherwise than our tables.
+    pub const fn is_of_stripe(self) -> bool {
+        matches!(self, Self::Subscription | Self::Invoice | Self::Order)
+    }
+
+    /// Whether a person has to decide, and no workflow has to look.
+    const fn asks_staff(self) -> bool {
+        matches!(self, Self::Cover)
     }
 }
 
-/// Something of which Stripe says otherwise than our tables.
+/// Something of which Stripe says otherwise than our tables, or our tables contradict each other.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
     /// What it is about.
@@ -108,11 +126,13 @@ impl Store {
             .map(Option::flatten)
     }
 
-    /// Notes that a round was gone to its end. How far only ever grows.
+    /// Notes that a round was gone to its end. How far only ever grows, but for what a wrong clock put into the future.
     pub async fn round_finished(&self, round: Round, walked_to: Option<OffsetDateTime>) -> Result<(), StoreError> {
         sqlx::query!(
             "insert into rounds (name, walked_to) values ($1, $2)
-             on conflict (name) do update set walked_to = greatest(rounds.walked_to, excluded.walked_to), finished_at = now()",
+             on conflict (name) do update set finished_at = now(), walked_to = case
+                when rounds.walked_to > now() then coalesce(excluded.walked_to, rounds.walked_to)
+                else greatest(rounds.walked_to, excluded.walked_to) end",
             round.as_str(),
             walked_to,
         )
@@ -161,6 +181,15 @@ impl Store {
         Ok(rows.into_iter().map(|row| (row.id, SubscriptionId(row.subscription_id))).collect())
     }
 
+    /// What our table calls these invoices; one it does not know is not among them.
+    pub async fn invoice_statuses(&self, ids: &[String]) -> Result<BTreeMap<String, String>, StoreError> {
+        let rows = sqlx::query!("select id, status from invoices where id = any($1)", ids)
+            .fetch_all(&self.pool)
+            .await
+            .doing("reading invoices")?;
+        Ok(rows.into_iter().map(|row| (row.id, row.status)).collect())
+    }
+
     /// Every order that waits for its payment.
     pub async fn awaiting_orders(&self) -> Result<Vec<UnpaidOrder>, StoreError> {
         let rows = sqlx::query!(
@@ -191,39 +220,41 @@ impl Store {
         .doing("looking for a customer")
     }
 
+    /// Every subscription that has more servers than its plan covers: its price was changed at Stripe.
+    pub async fn covered_too_few(&self) -> Result<Vec<Difference>, StoreError> {
+        let rows = sqlx::query!(
+            r#"select u.subscription_id as "subscription!", u.quantity as "quantity!", u.used as "used!"
+               from entitlement_use u join subscriptions s on s.id = u.subscription_id
+               where s.phase <> 'expired' and u.used > u.quantity order by u.subscription_id"#
+        )
+        .fetch_all(&self.pool)
+        .await
+        .doing("reading what plans cover")?;
+        Ok(rows
+            .into_iter()
+            .map(|row| covers_too_few(&SubscriptionId(row.subscription), i64::from(row.quantity), row.used))
+            .collect())
+    }
+
     /// Lets everything that differs be looked at, through the inbox: whoever lives with it is told, and what nobody lives
-    /// with is shown to staff. What differs no longer is taken from staff.
+    /// with, or a person has to decide, is shown to staff. What differs no longer is taken from staff.
     pub async fn put_differences(&self, differences: &[Difference]) -> Result<(), StoreError> {
+        let kinds: Vec<String> = differences.iter().map(|difference| difference.kind.as_str().to_owned()).collect();
         let objects: Vec<String> = differences.iter().map(|difference| difference.object.clone()).collect();
         sqlx::query!(
             "update payment_events set state = 'handled', last_error = null, handled_at = now()
-             where type = 'difference' and state = 'unclaimed' and object_id <> all($1)",
+             where type = 'difference' and state = 'unclaimed' and not exists (
+                select from unnest($1::text[], $2::text[]) as still (kind, object)
+                where still.kind = payment_events.object_kind and still.object = payment_events.object_id)",
+            &kinds,
             &objects,
         )
         .execute(&self.pool)
         .await
         .doing("taking differences from staff")?;
+        let mut db = self.pool.acquire().await.doing("noting a difference")?;
         for difference in differences {
-            // One that waits already, or that staff see already, is not told again.
-            sqlx::query!(
-                "insert into payment_events
-                    (id, type, object_id, object_kind, order_id, subscription_id, customer_id, stripe_created_at, livemode,
-                     last_error)
-                 select 'difference/' || $2 || '/' || extract(epoch from now())::bigint, 'difference', $2, $1, $3, $4, $5,
-                    now(), true, $6
-                 where not exists (select 1 from payment_events
-                    where type = 'difference' and object_id = $2 and state in ('received', 'unclaimed'))
-                 on conflict (id) do nothing",
-                difference.kind.as_str(),
-                difference.object,
-                difference.order.map(|order| order.0),
-                difference.subscription.as_ref().map(|id| id.0.as_str()),
-                difference.customer,
-                difference.why,
-            )
-            .execute(&self.pool)
-            .await
-            .doing("noting a difference")?;
+            put_difference(&mut db, difference).await?;
         }
         Ok(())
     }
@@ -236,5 +267,45 @@ impl Store {
                 .await
                 .doing("reading refused looks")?;
         if left.is_empty() { Ok(()) } else { self.ask_for_looks(&left).await }
+    }
+}
+
+/// Notes one difference. One that waits already, or that staff see already, is not told again.
+pub(crate) async fn put_difference(db: &mut PgConnection, difference: &Difference) -> Result<(), StoreError> {
+    sqlx::query!(
+        "insert into payment_events
+            (id, type, object_id, object_kind, order_id, subscription_id, customer_id, stripe_created_at, livemode,
+             last_error, state, handled_at)
+         select 'difference/' || $1 || '/' || $2 || '/' || extract(epoch from now())::bigint, 'difference', $2, $1, $3, $4,
+            $5, now(), true, $6, case when $7 then 'unclaimed' else 'received' end, case when $7 then now() end
+         where not exists (select 1 from payment_events
+            where type = 'difference' and object_kind = $1 and object_id = $2 and state in ('received', 'unclaimed'))
+         on conflict (id) do nothing",
+        difference.kind.as_str(),
+        difference.object,
+        difference.order.map(|order| order.0),
+        difference.subscription.as_ref().map(|id| id.0.as_str()),
+        difference.customer,
+        difference.why,
+        difference.kind.asks_staff(),
+    )
+    .execute(db)
+    .await
+    .doing("noting a difference")?;
+    Ok(())
+}
+
+/// What staff read about a subscription that has more servers than its plan covers.
+pub(crate) fn covers_too_few(subscription: &SubscriptionId, quantity: i64, used: i64) -> Difference {
+    Difference {
+        kind: DifferenceKind::Cover,
+        object: subscription.0.clone(),
+        order: None,
+        subscription: Some(subscription.clone()),
+        customer: None,
+        why: format!(
+            "its plan covers {quantity} now, and it has {used} servers; nothing is taken away by itself: agree with the \
+             customer which go, or on another plan"
+        ),
     }
 }

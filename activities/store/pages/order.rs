@@ -4,9 +4,10 @@ use crate::{
     Store, StoreError,
     catalogue::{money, size},
     fault::{Doing, word},
+    orders::close::PaidFor,
 };
 use domain::{
-    ids::{AccountId, OrderId, ServiceId},
+    ids::{AccountId, OrderId, ServiceId, SubscriptionId},
     order::{OrderStatus, Step, StepState},
 };
 
@@ -24,13 +25,15 @@ impl Store {
     async fn page_of_order(&self, order: OrderId, account: Option<AccountId>) -> Result<Option<OrderPage>, StoreError> {
         let row = sqlx::query!(
             r#"select o.service_id, o.hostname, o.status, o.reason, o.created_at, o.paid_at, o.delivered_at, o.closed_at,
-                o.checkout_url, p.name as plan_name, p.slug as plan_slug, p.cores, p.memory_mib, p.disk_gib,
+                o.checkout_url, p.name as plan_name, p.slug as plan_slug,
+                m.cores as "cores!", m.memory_mib as "memory_mib!", m.disk_gib as "disk_gib!", o.covered_by,
                 i.name as image_name, pr.amount_minor, pr.currency, pr.term, s.status as "service_status?", s.dns_name,
                 exists (
                     select 1 from attention a where a.order_id = o.id and a.settled_at is null
                 ) as "attention!"
                from orders o
                join plans p on p.id = o.plan_id
+               join machine_sizes m on m.order_id = o.id
                join prices pr on pr.id = o.price_id
                join images i on i.slug = o.image
                left join services s on s.order_id = o.id
@@ -44,6 +47,7 @@ impl Store {
         let Some(row) = row else { return Ok(None) };
         let service = ServiceId(row.service_id);
         let status: OrderStatus = word(&row.status, "an order's status")?;
+        let paid = if status == OrderStatus::Abandoned { self.paid_for(order).await? } else { PaidFor::Unread };
         Ok(Some(OrderPage {
             id: order,
             service,
@@ -63,13 +67,15 @@ impl Store {
             delivered_at: row.delivered_at,
             closed_at: row.closed_at,
             checkout_url: row.checkout_url.filter(|_| status == OrderStatus::AwaitingPayment),
-            steps: self.step_lines(order).await?,
+            steps: self.step_lines(order, row.covered_by.is_some()).await?,
+            covered_by: row.covered_by.map(SubscriptionId),
+            paid,
             timeline: self.history(service).await?,
             attention: row.attention,
         }))
     }
 
-    async fn step_lines(&self, order: OrderId) -> Result<Vec<StepLine>, StoreError> {
+    async fn step_lines(&self, order: OrderId, covered: bool) -> Result<Vec<StepLine>, StoreError> {
         let rows =
             sqlx::query!("select step, state, started_at, finished_at from order_steps where order_id = $1", order.0)
                 .fetch_all(&self.pool)
@@ -77,6 +83,7 @@ impl Store {
                 .doing("reading steps")?;
         let mut lines: Vec<StepLine> = Step::OF_AN_ORDER
             .into_iter()
+            .filter(|step| !covered || !matches!(step, Step::Checkout | Step::Payment))
             .map(|step| StepLine { step, state: StepState::Waiting, started_at: None, finished_at: None })
             .collect();
         for row in rows {

@@ -1,5 +1,5 @@
 //! One service in full.
-use super::{InvoiceLine, ServicePage};
+use super::{InvoiceLine, ServiceBeside, ServicePage};
 use crate::{
     InstructionLine, Store, StoreError,
     catalogue::{money, size},
@@ -20,8 +20,16 @@ const OWN_WISHES: [AskKind; 6] = [
     AskKind::GoOn,
     AskKind::CancelNow,
 ];
+/// How many other services are listed at most.
+const BESIDE_LIMIT: i64 = 200;
 /// How many invoices are listed at most.
 const INVOICES_LIMIT: i64 = 24;
+
+/// Whether a customer told it, about the subscription or about this very server.
+fn is_own(told: &InstructionLine, service: ServiceId) -> bool {
+    let about_it = || told.about.as_deref() == Some(service.to_string().as_str());
+    OWN_WISHES.contains(&told.kind) || told.kind == AskKind::RemoveServer && about_it()
+}
 
 impl Store {
     /// One service of an account; `None` when there is none, or it is another account's, or it was never delivered.
@@ -31,15 +39,17 @@ impl Store {
         account: AccountId,
     ) -> Result<Option<ServicePage>, StoreError> {
         let row = sqlx::query!(
-            r#"select s.order_id, s.hostname, s.dns_name, s.status, s.subscription_id, p.name as plan_name, p.cores,
-                p.memory_mib, p.disk_gib, i.name as image_name, pr.amount_minor, pr.currency, pr.term,
-                sub.status as subscription_status, sub.phase, sub.period_start, sub.period_end,
-                sub.cancel_at_period_end, sub.destroy_at, sub.trial_until,
+            r#"select s.order_id, s.hostname, s.dns_name, s.status, s.subscription_id, p.name as plan_name,
+                m.cores as "cores!", m.memory_mib as "memory_mib!", m.disk_gib as "disk_gib!",
+                o.covered_by is not null as "covered!", i.name as image_name, pr.amount_minor, pr.currency, pr.term,
+                sub.status as subscription_status, sub.phase, sub.period_start, sub.period_end, sub.trial_until,
+                sub.cancel_at_period_end, coalesce(s.destroy_at, sub.destroy_at) as destroy_at, s.destroy_at is not null as "removed!",
                 s.status <> 'provisioning' and exists (
                     select 1 from credentials c where c.service_id = s.id and c.sealed_password is not null
                 ) as "password_waiting!"
                from services s
                join orders o on o.id = s.order_id
+               join machine_sizes m on m.order_id = o.id
                join subscriptions sub on sub.id = s.subscription_id
                join plans p on p.id = o.plan_id
                join prices pr on pr.id = sub.price_id
@@ -52,8 +62,7 @@ impl Store {
         .await
         .doing("reading a service")?;
         let Some(row) = row else { return Ok(None) };
-        let order = OrderId(row.order_id);
-        let subscription = SubscriptionId(row.subscription_id);
+        let (order, subscription) = (OrderId(row.order_id), SubscriptionId(row.subscription_id));
         let place = self.place(order).await?.filter(|place| place.held);
         let invoices = self.invoice_lines(&subscription).await?;
         // The list is newest first, and the oldest unpaid one is the one that is held against the customer.
@@ -65,9 +74,10 @@ impl Store {
         let told = self.instructions(&subscription).await?;
         let next_plan = self.next_plan(&told, row.period_start).await?;
         let pending_plan = self.pending_plan(&subscription).await?;
-        let asked = told.into_iter().find(|told| OWN_WISHES.contains(&told.kind));
+        let asked = told.into_iter().find(|told| is_own(told, service));
         Ok(Some(ServicePage {
             id: service,
+            beside: self.beside(&subscription, service).await?,
             order,
             hostname: row.hostname,
             dns_name: row.dns_name,
@@ -86,6 +96,7 @@ impl Store {
             period_end: row.period_end,
             cancel_at_period_end: row.cancel_at_period_end,
             destroy_at: row.destroy_at,
+            removed: row.removed,
             open_invoice_url,
             invoices,
             timeline: self.history(service).await?,
@@ -94,7 +105,32 @@ impl Store {
             next_plan,
             pending_plan,
             trial_until: row.trial_until,
+            covered: row.covered,
         }))
+    }
+
+    /// What else a subscription pays for and is not gone, oldest first.
+    async fn beside(
+        &self,
+        subscription: &SubscriptionId,
+        service: ServiceId,
+    ) -> Result<Vec<ServiceBeside>, StoreError> {
+        sqlx::query!(
+            r#"select s.id, s.hostname, o.covered_by is not null as "covered!"
+               from services s join orders o on o.id = s.order_id
+               where s.subscription_id = $1 and s.id <> $2 and s.status not in ('expired', 'undone')
+               order by s.created_at, s.id limit $3"#,
+            subscription.0,
+            service.0,
+            BESIDE_LIMIT,
+        )
+        .fetch_all(&self.pool)
+        .await
+        .doing("reading services")
+        .map(|rows| {
+            let named = rows.into_iter();
+            named.map(|s| ServiceBeside { id: ServiceId(s.id), hostname: s.hostname, covered: s.covered }).collect()
+        })
     }
 
     /// The name of the plan that was chosen for the end of this period, unless something else was since.

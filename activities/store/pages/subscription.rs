@@ -15,8 +15,8 @@ use time::OffsetDateTime;
 
 /// How many lines of a history are shown at most; the newest stay.
 const HISTORY_LIMIT: i64 = 200;
-/// How many subscriptions are looked ahead for.
-const MOVING_LIMIT: i64 = 100;
+/// How many subscriptions are looked ahead for at a time.
+const MOVING_LIMIT: usize = 100;
 /// How many reports are listed at most.
 const REPORTS_LIMIT: i64 = 200;
 
@@ -52,6 +52,10 @@ pub struct PaidService {
     pub hostname: String,
     /// Where it is in its life.
     pub status: ServiceStatus,
+    /// Whether it is covered beside the one that was paid for.
+    pub covered: bool,
+    /// When it is destroyed, or was, because its customer takes it away.
+    pub destroy_at: Option<OffsetDateTime>,
 }
 
 /// One invoice with everything that moved it.
@@ -93,12 +97,28 @@ pub struct MovingSubscription {
     pub hold_until: Option<OffsetDateTime>,
 }
 
+/// Some of the subscriptions to which something will happen soon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MovingPage {
+    /// Those, in their order.
+    pub subscriptions: Vec<MovingSubscription>,
+    /// The last of them, when others come behind it.
+    pub next: Option<SubscriptionId>,
+}
+
 impl Store {
     /// The subscriptions to which something will happen before that time: those not simply paid first, then those whose
-    /// period ends soonest; 100 at most.
-    pub async fn moving_subscriptions(&self, before: OffsetDateTime) -> Result<Vec<MovingSubscription>, StoreError> {
+    /// period ends soonest, or whose customer takes a server away; 100 at most, from behind the one that is named.
+    pub async fn moving_subscriptions(
+        &self,
+        before: OffsetDateTime,
+        after: Option<&str>,
+    ) -> Result<MovingPage, StoreError> {
         let rows = sqlx::query!(
-            r#"select m.id as "id!", (select a.name from accounts a where a.id = m.account_id) as "name!",
+            r#"with place as (
+                select case when phase = 'active' then 1 else 0 end as turn, coalesce(period_end, 'infinity') as ends, id
+                from subscriptions where id = $3)
+               select m.id as "id!", (select a.name from accounts a where a.id = m.account_id) as "name!",
                 pr.amount_minor, pr.currency,
                 (select h.until from instructions h
                     where h.subscription_id = m.id and h.state = 'done' and h.kind in ('hold', 'release', 'restore')
@@ -107,19 +127,33 @@ impl Store {
                     where v.subscription_id = m.id and v.status <> 'undone'), '') as "hostnames!"
                from (
                 (select 0 as turn, id, account_id, price_id, period_end from subscriptions
-                    where phase in ('past_due', 'suspended', 'retained') order by period_end, id limit $2)
+                    where phase in ('past_due', 'suspended', 'retained') and ($3::text is null
+                        or (0, coalesce(period_end, 'infinity'), id) > (select p.turn, p.ends, p.id from place p))
+                    order by period_end, id limit $2)
                 union all
                 (select 1 as turn, id, account_id, price_id, period_end from subscriptions
-                    where phase = 'active' and period_end < $1 order by period_end, id limit $2)
+                    where phase = 'active' and period_end < $1 and ($3::text is null
+                        or (1, period_end, id) > (select p.turn, p.ends, p.id from place p))
+                    order by period_end, id limit $2)
+                union all
+                (select 1 as turn, id, account_id, price_id, period_end from subscriptions
+                    where phase = 'active' and period_end >= $1 and ($3::text is null
+                        or (1, period_end, id) > (select p.turn, p.ends, p.id from place p))
+                    and id in (select gone.subscription_id from services gone
+                        where gone.status = 'retained' and gone.destroy_at < $1) order by period_end, id limit $2)
                ) as m join prices pr on pr.id = m.price_id
                order by m.turn, m.period_end, m.id limit $2"#,
             before,
-            MOVING_LIMIT,
+            i64::try_from(MOVING_LIMIT).unwrap_or(i64::MAX).saturating_add(1),
+            after,
         )
         .fetch_all(&self.pool)
         .await
         .doing("reading subscriptions")?;
-        rows.into_iter()
+        let more = rows.len() > MOVING_LIMIT;
+        let subscriptions = rows
+            .into_iter()
+            .take(MOVING_LIMIT)
             .map(|row| {
                 Ok(MovingSubscription {
                     id: SubscriptionId(row.id),
@@ -129,7 +163,9 @@ impl Store {
                     hold_until: row.hold_until,
                 })
             })
-            .collect()
+            .collect::<Result<Vec<_>, StoreError>>()?;
+        let next = subscriptions.last().filter(|_| more).map(|last| last.id.clone());
+        Ok(MovingPage { subscriptions, next })
     }
 
     /// One subscription of anybody, for staff.
@@ -160,7 +196,9 @@ impl Store {
 
     async fn paid_services(&self, id: &SubscriptionId) -> Result<Vec<PaidService>, StoreError> {
         let rows = sqlx::query!(
-            "select id, order_id, hostname, status from services where subscription_id = $1 order by created_at, id",
+            r#"select s.id, s.order_id, s.hostname, s.status, s.destroy_at, o.covered_by is not null as "covered!"
+               from services s join orders o on o.id = s.order_id
+               where s.subscription_id = $1 order by s.created_at, s.id"#,
             id.0,
         )
         .fetch_all(&self.pool)
@@ -173,6 +211,8 @@ impl Store {
                     order: OrderId(row.order_id),
                     hostname: row.hostname,
                     status: word(&row.status, "a service's status")?,
+                    covered: row.covered,
+                    destroy_at: row.destroy_at,
                 })
             })
             .collect()

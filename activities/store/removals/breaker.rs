@@ -54,8 +54,28 @@ pub(super) async fn held(
     if !seen.tripped && (seen.lately < number || is_within_share(db, allowance, seen.lately).await?) {
         return Ok(None);
     }
+    if !seen.tripped {
+        tell_staff(db, asked).await?;
+    }
     let why = format!("{} were suspended or ended within the last hour, and that is much: staff decide.", seen.lately);
     Ok(Some(Held::by(HeldBy::Breaker, why)))
+}
+
+/// Queues a letter to staff, once for each time it trips.
+async fn tell_staff(db: &mut PgConnection, asked: &NewRemoval) -> Result<(), StoreError> {
+    sqlx::query!(
+        r#"with queued as (
+            insert into letters (occasion, kind, subscription_id, state) values ($1, 'removals_held', $2, 'queued')
+            on conflict (occasion) do nothing returning occasion
+           )
+           select pg_notify('payment_events', occasion) as "done: ()" from queued"#,
+        format!("removals_held/{}", asked.occasion),
+        asked.subscription.0,
+    )
+    .fetch_optional(db)
+    .await
+    .doing("queueing a letter to staff")?;
+    Ok(())
 }
 
 /// Whether so many live that one more is still within the share of them. No more of them are counted than that takes.

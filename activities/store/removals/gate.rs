@@ -1,7 +1,10 @@
 //! The gate: what has to be so before anything is taken away, asked of our own tables right before the act.
 use super::{Held, NewRemoval};
 use crate::{StoreError, fault::Doing};
-use domain::removal::{HeldBy, RemovalKind};
+use domain::{
+    ids::ServiceId,
+    removal::{HeldBy, RemovalKind},
+};
 use sqlx::PgConnection;
 use time::{Duration, OffsetDateTime};
 
@@ -23,7 +26,10 @@ pub(super) async fn held(db: &mut PgConnection, asked: &NewRemoval) -> Result<Op
     }
     let notices = match asked.kind {
         RemovalKind::Suspend => reminders(db, asked).await?,
-        RemovalKind::Expire => warnings(db, asked).await?,
+        RemovalKind::Expire => match asked.service {
+            Some(service) => farewell(db, service).await?,
+            None => warnings(db, asked).await?,
+        },
         RemovalKind::Retain => vec![],
     };
     by_a_notice(db, asked, &notices).await
@@ -50,7 +56,7 @@ async fn by_the_invoice(db: &mut PgConnection, asked: &NewRemoval) -> Result<Opt
 /// Until when staff hold.
 async fn hold(db: &mut PgConnection, asked: &NewRemoval) -> Result<Option<OffsetDateTime>, StoreError> {
     let until = sqlx::query_scalar!(
-        "select until from instructions
+        "select case when until > now() then until end from instructions
          where subscription_id = $1 and state = 'done' and kind in ('hold', 'release', 'restore')
          order by settled_at desc limit 1",
         asked.subscription.0,
@@ -58,7 +64,7 @@ async fn hold(db: &mut PgConnection, asked: &NewRemoval) -> Result<Option<Offset
     .fetch_optional(&mut *db)
     .await
     .doing("reading a hold")?;
-    Ok(until.flatten().filter(|until| *until > OffsetDateTime::now_utc()))
+    Ok(until.flatten())
 }
 
 /// The reminders of an invoice. One that was never written down, or was lost with a database, is written down to be sent.
@@ -103,6 +109,19 @@ async fn warnings(db: &mut PgConnection, asked: &NewRemoval) -> Result<Vec<Notic
     .doing("reading letters")
 }
 
+/// The newest letter that says that a server was stopped because its customer took it away.
+async fn farewell(db: &mut PgConnection, service: ServiceId) -> Result<Vec<Notice>, StoreError> {
+    sqlx::query_as!(
+        Notice,
+        "select occasion, state, sent_at from letters
+         where service_id = $1 and kind = 'service_removed' order by created_at desc, occasion limit 1",
+        service.0,
+    )
+    .fetch_all(db)
+    .await
+    .doing("reading letters")
+}
+
 /// Every notice has to have been handed to the mail server, and the last one long enough ago. What the mail server refused
 /// for good is for staff to decide.
 async fn by_a_notice(
@@ -111,7 +130,7 @@ async fn by_a_notice(
     notices: &[Notice],
 ) -> Result<Option<Held>, StoreError> {
     if let Some(refused) = notices.iter().find(|notice| notice.state == "refused")
-        && !is_approved(db, asked).await?
+        && !is_approved(&mut *db, asked).await?
     {
         let why = format!(
             "The mail server refused the letter {}. Approve it, or reach the customer otherwise.",
@@ -125,7 +144,9 @@ async fn by_a_notice(
     }
     let Some(last) = notices.iter().filter_map(|notice| notice.sent_at).max() else { return Ok(None) };
     let until = last.saturating_add(Duration::seconds(asked.notice_secs.max(0)));
-    if until <= OffsetDateTime::now_utc() {
+    // By the clock that dated the notices.
+    let now = sqlx::query_scalar!(r#"select now() as "now!""#).fetch_one(db).await.doing("reading the time")?;
+    if until <= now {
         return Ok(None);
     }
     let why = format!("The last notice left on {}; the customer has until {}.", last.date(), until.date());

@@ -23,8 +23,10 @@ pub struct HeldRemoval {
     pub subscription: SubscriptionId,
     /// Who pays.
     pub account_name: String,
-    /// What it pays for, by name.
+    /// What would be taken away, by name: all that the subscription pays for, or the one that its customer takes away.
     pub hostnames: String,
+    /// Whether it is that one, and the subscription goes on.
+    pub alone: bool,
     /// What would be taken away.
     pub kind: RemovalKind,
     /// Why it is held back, in one word.
@@ -40,6 +42,10 @@ pub struct HeldRemoval {
 pub struct RemovalLine {
     /// What.
     pub kind: RemovalKind,
+    /// Whether it is one server that its customer takes away.
+    pub alone: bool,
+    /// The name of that one.
+    pub server: Option<String>,
     /// Why it is held back; nothing when it is not.
     pub why: Option<String>,
     /// When it was first asked for.
@@ -57,8 +63,10 @@ impl Store {
     pub async fn held_removals(&self) -> Result<Vec<HeldRemoval>, StoreError> {
         let rows = sqlx::query!(
             r#"select r.occasion, r.subscription_id, r.kind, r.cause as "cause!", coalesce(r.why, '') as "why!", r.asked_at,
+                r.service_id is not null as "alone!",
                 a.name, coalesce((select string_agg(v.hostname, ', ' order by v.hostname) from services v
-                    where v.subscription_id = r.subscription_id and v.status <> 'undone'), '') as "hostnames!"
+                    where v.subscription_id = r.subscription_id and v.status <> 'undone'
+                        and (r.service_id is null or v.id = r.service_id)), '') as "hostnames!"
                from removals r join orders o on o.id = r.order_id join accounts a on a.id = o.account_id
                where r.cause is not null
                order by r.cause not in ('breaker', 'refused'), r.asked_at, r.occasion limit $1"#,
@@ -74,6 +82,7 @@ impl Store {
                     subscription: SubscriptionId(row.subscription_id),
                     account_name: row.name,
                     hostnames: row.hostnames,
+                    alone: row.alone,
                     kind: word(&row.kind, "what is taken away")?,
                     by: word(&row.cause, "why something is held back")?,
                     why: row.why,
@@ -87,6 +96,7 @@ impl Store {
     pub async fn removals_of(&self, subscription: &SubscriptionId) -> Result<Vec<RemovalLine>, StoreError> {
         let rows = sqlx::query!(
             r#"select r.kind, r.why, r.asked_at, r.allowed_at, r.approved_because,
+                r.service_id is not null as "alone!", (select v.hostname from services v where v.id = r.service_id) as server,
                 coalesce((select u.name from users u
                     where u.id = case when r.approved_by ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
                         then r.approved_by::uuid end), r.approved_by) as approved_by
@@ -101,6 +111,8 @@ impl Store {
             .map(|row| {
                 Ok(RemovalLine {
                     kind: word(&row.kind, "what is taken away")?,
+                    alone: row.alone,
+                    server: row.server,
                     why: row.why,
                     asked_at: row.asked_at,
                     allowed_at: row.allowed_at,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
-use temporalio_client::{Client, ClientOptions, Connection, ConnectionOptions, WorkflowCountOptions};
+use temporalio_client::{Client, ClientOptions, Connection, ConnectionOptions, GrpcCompression, WorkflowCountOptions};
 use url::Url;
 
 use crate::place::Place;
@@ -86,7 +86,11 @@ fn file(place: &Place) -> PathBuf {
 
 /// A client of the server at `address`.
 pub(crate) async fn connect(address: &Url) -> Result<Client> {
-    let options = ConnectionOptions::new(address.clone()).identity("house").connect_timeout(CONNECT_LIMIT).build();
+    let options = ConnectionOptions::new(address.clone())
+        .identity("house")
+        .connect_timeout(CONNECT_LIMIT)
+        .grpc_compression(GrpcCompression::None)
+        .build();
     let connection = Connection::connect(options).await.context("connect to Temporal")?;
     Ok(Client::new(connection, ClientOptions::new(NAMESPACE).build())?)
 }

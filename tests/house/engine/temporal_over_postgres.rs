@@ -16,6 +16,8 @@ use crate::process::Launch;
 use crate::server::Server;
 use crate::tools::tool;
 
+/// Lets a test skip the time of a workflow that asks for it.
+const SKIPPING: &str = "frontend.WorkflowTimeSkippingEnabled=true";
 const HOW: &str = "tests/house/install-tools long";
 const DATABASES: [(&str, &str); 2] =
     [("temporal", "postgresql/v12/temporal"), ("temporal_visibility", "postgresql/v12/visibility")];
@@ -105,7 +107,7 @@ impl Address {
 
 fn write_config(place: &Place, databases: &[Url], port: u16) -> Result<PathBuf> {
     let mut tuning = String::new();
-    for (key, value) in TUNING.iter().filter_map(|line| line.split_once('=')) {
+    for (key, value) in TUNING.iter().chain([&SKIPPING]).filter_map(|line| line.split_once('=')) {
         write!(tuning, "{key}:\n  - value: {value}\n")?;
     }
     let tuning_file = place.data().join("temporal-tuning.yaml");

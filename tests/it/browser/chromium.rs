@@ -101,6 +101,22 @@ impl Browser {
         Ok(answer["value"].clone())
     }
 
+    /// Gives the browser a device that holds passkeys and says of its own accord that its owner is there.
+    ///
+    /// *Source*: Chrome `DevTools` Protocol, domain `WebAuthn`.
+    pub(super) async fn with_device(&self) -> Result<()> {
+        self.devtools("WebAuthn.enable", json!({})).await?;
+        let device = json!({
+            "protocol": "ctap2",
+            "transport": "internal",
+            "hasResidentKey": true,
+            "hasUserVerification": true,
+            "isUserVerified": true,
+            "automaticPresenceSimulation": true,
+        });
+        self.devtools("WebAuthn.addVirtualAuthenticator", json!({"options": device})).await.map(drop)
+    }
+
     async fn sized(&self, (width, height): (u32, u32)) -> Result<()> {
         let metrics = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600});
         self.devtools("Emulation.setDeviceMetricsOverride", metrics).await.map(drop)
@@ -152,6 +168,24 @@ impl Browser {
     /// Runs a script in the page and gives what it returns.
     pub(super) async fn ask(&self, script: &str) -> Result<Value> {
         Ok(self.driver.execute(script, vec![]).await?.json().clone())
+    }
+
+    /// Runs a script that is given something, and gives what it returns.
+    pub(super) async fn ask_with(&self, script: &str, given: Vec<Value>) -> Result<Value> {
+        Ok(self.driver.execute(script, given).await?.json().clone())
+    }
+
+    /// Waits until the page that said `window.leaving = true` is left, and the next one is there.
+    pub(super) async fn left(&self, limit: Duration) -> Result<()> {
+        let began = Instant::now();
+        loop {
+            let there = self.ask("return !window.leaving && document.readyState === 'complete'").await;
+            if there.is_ok_and(|there| there == json!(true)) {
+                return Ok(());
+            }
+            ensure!(began.elapsed() < limit, "the form leads nowhere: {}", self.url().await?);
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
     }
 
     /// What is written in the first element that `css` selects, as a person sees it.
@@ -241,7 +275,7 @@ impl Browser {
     }
 
     /// What the browser itself complained of since the last look; the status of a page that is refused on purpose is none.
-    async fn no_complaints(&self, name: &str) -> Result<()> {
+    pub(super) async fn no_complaints(&self, name: &str) -> Result<()> {
         let here = self.url().await?;
         let mut log = self.driver.browser_log().await?;
         log.retain(|entry| entry.level != "INFO" && entry.level != "DEBUG");

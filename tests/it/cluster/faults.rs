@@ -7,7 +7,7 @@ use crate::{
     attention::waiting_step,
     matrix::{Bought, LIMIT, Story, decide_firmly},
     shop::{open_with, until},
-    world::count,
+    world::{count, list},
 };
 
 struct Pve {
@@ -166,14 +166,44 @@ async fn a_cluster_in_trouble_delays_an_order_which_is_delivered_once_when_it_is
         json!(["POST", "/status/start", 403, "Permission check failed (/vms, VM.PowerMgmt)", false, null, 2]),
     )
     .await;
-    let mut order = pve.held_at("refused", "POST", "/status/start").await;
+    let order = pve.held_at("refused", "POST", "/status/start").await;
     assert_eq!(waiting_step(&pve.house, &order.workflow_id()).await, "start");
     decide_firmly(&pve.house, &order.workflow_id(), &[("verdict", "abandon"), ("reason", "it may not be started")])
         .await;
     order.reaches("abandoned").await;
-    order.story = Story::GivenUp;
+    order.is_told("order_abandoned").await;
     let machines = pve.house.machines().vms().await.expect("the machines");
     assert!(!machines.contains_key(&order.vmid), "a machine is left: {machines:?}");
     let names = pve.house.dns().records().await.expect("the names");
-    assert!(!names.iter().any(|record| record.name == order.name), "a name is left: {names:?}");
+    let said = names.iter().any(|record| record.name == order.name || record.content == order.name);
+    assert!(!said, "a name is left: {names:?}");
+    assert_nothing_is_kept(&pve.house, &order).await;
+}
+
+/// What was paid went back, and nothing is held for it any more.
+async fn assert_nothing_is_kept(house: &House, order: &Bought<'_>) {
+    let stripe = house.stripe().state().await.expect("Stripe");
+    let of_customer = |row: &Value| row["customer"] == order.customer.as_str();
+    let own = |kind: &str| list(&stripe[kind]).into_iter().filter(of_customer).collect::<Vec<_>>();
+    for subscription in own("subscriptions") {
+        assert_eq!(subscription["status"], "canceled", "a subscription lives");
+    }
+    let payments = own("payments");
+    assert!(!payments.is_empty(), "nothing was ever paid");
+    for payment in payments {
+        assert_eq!(payment["refunded"], payment["charged"], "money was kept: {payment}");
+        assert_ne!(payment["status"], "open", "an invoice is open: {payment}");
+    }
+    for (what, query) in [
+        ("a place", "select count(*) from reservations where order_id = $1 and released_at is null"),
+        (
+            "an entitlement",
+            "select count(*) from entitlements e join subscriptions s on s.id = e.subscription_id
+             where s.order_id = $1 and e.closed_at is null",
+        ),
+        ("a wait for staff", "select count(*) from attention where order_id = $1 and settled_at is null"),
+    ] {
+        let left: i64 = sqlx::query_scalar(query).bind(order.order.0).fetch_one(house.db()).await.expect("a count");
+        assert_eq!(left, 0, "{what} is left");
+    }
 }

@@ -1,5 +1,8 @@
 //! What is asked at the end of a cell, of the vendors themselves: exactly one of everything, or nothing at all.
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use house::{House, Record};
 use serde_json::{Value, json};
@@ -13,7 +16,14 @@ pub(super) struct World {
     stripe: Value,
     names: Vec<Record>,
     mails: Vec<Value>,
+    /// How many places that had to be empty were looked at.
+    places_seen: AtomicUsize,
+    /// How many could not be, because they are somebody else's by now.
+    places_taken: AtomicUsize,
 }
+
+/// What is said again whenever something is paid; everything else is said once.
+const RECEIPT: &str = "We received your payment";
 
 /// Whether the same letter may have reached the mailbox more than once, under one Message-ID.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +41,8 @@ impl World {
             stripe: house.stripe().state().await.expect("Stripe"),
             names: house.dns().records().await.expect("the names"),
             mails: list(&mails["messages"]),
+            places_seen: AtomicUsize::new(0),
+            places_taken: AtomicUsize::new(0),
         }
     }
 
@@ -43,6 +55,13 @@ impl World {
             Story::Lapsed | Story::GivenUp | Story::Ended => self.assert_clean(what, order).await,
         }
         self.assert_letters_once(what, order, repeats);
+    }
+
+    /// Whether the places that should be empty were looked at, but for those that an order begun late was given. Where every
+    /// order begins before one is over, most of them are still nobody's.
+    pub(super) fn assert_places_were_seen(&self, what: &str) {
+        let [seen, taken] = [&self.places_seen, &self.places_taken].map(|places| places.load(Ordering::Relaxed));
+        assert!(seen > taken, "{what}: {seen} places were looked at, {taken} were taken over");
     }
 
     /// One machine that runs behind its firewall, four names, one payment page, one subscription, and each charge once.
@@ -79,6 +98,9 @@ impl World {
         // A place that is free again may be somebody else's by now.
         if rows(order, TAKEN_OVER).await == 0 {
             self.assert_nothing_at_its_place(what, order);
+            self.places_seen.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.places_taken.fetch_add(1, Ordering::Relaxed);
         }
         for session in self.sessions_of(order) {
             assert_ne!(session["status"], "open", "{what}: a payment page is open");
@@ -138,6 +160,7 @@ impl World {
         }
         let ids: BTreeSet<&str> = letters.iter().map(|(id, _)| *id).collect();
         assert_eq!(ids.len(), letters.len(), "{what}: a letter came twice: {letters:?}");
+        self.assert_said_once(what, order, &letters);
         let expected: &[&str] = match order.story {
             Story::Delivered | Story::Renumbered | Story::Adopted | Story::Told => &["ready"],
             Story::Lapsed => &[],
@@ -149,6 +172,23 @@ impl World {
         for word in expected {
             let came = letters.iter().filter(|(_, subject)| subject.to_lowercase().contains(word)).count();
             assert_eq!(came, 1, "{what}: letters with “{word}”: {letters:?}");
+        }
+    }
+
+    /// No two letters with one subject; receipts, which name no more than an amount, as many as invoices were paid; and nothing
+    /// at all to somebody who never paid.
+    fn assert_said_once(&self, what: &str, order: &Bought<'_>, letters: &[(&str, &str)]) {
+        if order.story == Story::Lapsed {
+            assert!(letters.is_empty(), "{what}: whoever never paid is told {letters:?}");
+        }
+        let paid = self.of_customer("invoices", order).iter().filter(|invoice| invoice["status"] == "paid").count();
+        let mut said = BTreeMap::<&str, BTreeSet<&str>>::new();
+        for &(id, subject) in letters {
+            said.entry(subject).or_default().insert(id);
+        }
+        for (subject, ids) in said {
+            let most = if subject.starts_with(RECEIPT) { paid } else { 1 };
+            assert!(ids.len() <= most, "{what}: “{subject}” came as {} letters: {letters:?}", ids.len());
         }
     }
 

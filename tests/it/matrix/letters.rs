@@ -2,7 +2,7 @@
 //! for as long as our patience lasts waits for staff, like any other step.
 use contract::letter::LetterInput;
 use futures::future::join_all;
-use house::House;
+use house::{Customer, House};
 use serde_json::{Value, json};
 use temporalio_client::{Client, WorkflowStartOptions};
 use workflows::letter::Letter;
@@ -15,6 +15,7 @@ use super::{
 use crate::{
     attention::{needing_attention, staff, waiting_step},
     shop::{open, until},
+    world::count,
 };
 
 /// Each column, its faults, and whether the letter may stand in the mailbox more than once, under one Message-ID.
@@ -52,15 +53,20 @@ async fn a_letter_whose_mail_server_fails_in_any_way_comes_once() {
         }
         orders.push((column, order, repeats));
     }
-    join_all(orders.iter_mut().map(|(_, order, _)| delivered(order, &client))).await;
-    let killed = &orders.iter().find(|(column, ..)| *column == "killed").expect("a column").1;
+    // The last one dies when nothing else is under way: whatever its worker was just sending then might come twice.
+    let [living @ .., (_, killed, _)] = orders.as_mut_slice() else { panic!("no columns") };
+    join_all(living.iter_mut().map(|(_, order, _)| delivered(order, &client))).await;
+    for kind in ["service_delivered", "payment_received"] {
+        join_all(living.iter().map(|(_, order, _)| order.is_told(kind))).await;
+    }
+    delivered(killed, &client).await;
     until("the held letter is in the mailbox", LIMIT, || async {
         (mailed(&house, &killed.email).await > 0).then_some(())
     })
     .await;
     house.kill_worker().await.expect("kill -9");
     house.start_worker().await.expect("a new worker");
-    join_all(orders.iter().map(|(_, order, _)| order.is_told("service_delivered"))).await;
+    killed.is_told("service_delivered").await;
     let left = house.mail().control.get("/_control/faults").await.expect("the faults");
     assert_eq!(left, json!([]), "a fault never struck");
     let world = World::ask(&house).await;
@@ -125,4 +131,44 @@ async fn a_letter_nobody_takes_waits_for_staff_on_both_sides_and_retry_and_aband
     })
     .await;
     assert_eq!(mailed(&house, &order.email).await, 2, "the one of the order and the one tried again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn letters_that_a_release_before_did_not_know_are_sent_and_those_of_one_to_come_wait_in_nobodys_way() {
+    let house = open("matrix-mail-kinds").await;
+    let customer = Customer::signed_in(&house).await.expect("a customer");
+    let queue = async |query: &'static str| {
+        sqlx::query(query).bind(&customer.email).execute(house.db()).await.expect("letters are written down")
+    };
+    // More than are taken at once, and older than everything else.
+    queue(
+        "insert into letters (occasion, kind, user_id, state, created_at)
+         select 'to_come/' || n, 'of_a_release_to_come', users.id, 'queued', now() - interval '1 day'
+         from users, generate_series(1, 250) n where email = $1",
+    )
+    .await;
+    queue(
+        "insert into letters (occasion, kind, user_id, state, last_error)
+         select 'membership_changed/of-before', 'membership_changed', id, 'refused',
+            'the letter is about nothing we know' from users where email = $1",
+    )
+    .await;
+    queue(
+        "insert into letters (occasion, kind, state)
+         select 'password_changed/of-nobody', 'password_changed', 'queued' from users where email = $1",
+    )
+    .await;
+    until("the letter that was refused is sent", LIMIT, || async {
+        (state(&house, "membership_changed/of-before").await == ("sent".to_owned(), None)).then_some(())
+    })
+    .await;
+    until("the letter to nobody is refused", LIMIT, || async {
+        (state(&house, "password_changed/of-nobody").await.0 == "refused").then_some(())
+    })
+    .await;
+    let waiting =
+        "select count(*) from letters where kind = 'of_a_release_to_come' and state = 'queued' and last_error is null";
+    assert_eq!(count(house.db(), waiting).await, 250, "a letter that a later release knows was given up");
+    let came = house.mail().letters(&customer.email, "What you may do in an account").await.expect("the mailbox");
+    assert_eq!(came.len(), 1);
 }

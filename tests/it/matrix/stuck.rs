@@ -7,6 +7,7 @@ use house::{Customer, House, HouseOptions};
 use serde_json::{Value, json};
 
 use super::{
+    by_hand::by_hand,
     checks::{Repeats, World},
     order::{LIMIT, Story, When},
     rows::{ROWS, Row, Vendor},
@@ -30,7 +31,7 @@ fn broken() -> [Value; 1] {
 }
 
 /// What waits with the vendor's words in its reason: the workflow and its step.
-async fn stuck(house: &House) -> BTreeMap<String, String> {
+async fn stuck_now(house: &House) -> BTreeMap<String, String> {
     let rows: Vec<(String, String)> = sqlx::query_as(
         "select workflow_id, step from attention where settled_at is null and reason like '%broken for good%'",
     )
@@ -42,7 +43,7 @@ async fn stuck(house: &House) -> BTreeMap<String, String> {
 
 async fn until_stuck(house: &House, number: usize) -> BTreeMap<String, String> {
     until(&format!("{number} steps are stuck"), LIMIT, || async {
-        let found = stuck(house).await;
+        let found = stuck_now(house).await;
         (found.len() == number).then_some(found)
     })
     .await
@@ -77,17 +78,31 @@ async fn mend(house: &House) {
     }
 }
 
+/// Nothing waits for a person any more, and each order ended as its story says.
+async fn assert_all_ended_well(house: &House, cells: &[Cell<'_>], how: &str) {
+    until("Temporal shows nothing any more", LIMIT, || async {
+        needing_attention(house).await.is_empty().then_some(())
+    })
+    .await;
+    let world = World::ask(house).await;
+    for cell in cells {
+        let what = format!("{} × fails for good, {how}", cell.row.activity);
+        world.assert_ended_well(&what, &cell.bought, Repeats::Never).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_vendor_call_that_fails_for_good_is_seen_on_both_sides_and_a_retry_ends_it() {
     let house = house("matrix-stuck").await;
     let (client, faults) = (house.temporal().await.expect("Temporal"), broken());
     let mut cells = vec![];
-    for row in &ROWS {
+    for row in ROWS.iter().chain(&LOOKS).chain(&OTHER_CALLS) {
         cells.push(Cell::new(&house, &client, row, &faults).await);
     }
+    let number = cells.len();
     let person = async {
         let staff = staff(&house).await;
-        let stuck = until_stuck(&house, ROWS.len()).await;
+        let stuck = until_stuck(&house, number).await;
         assert_both_sides_agree(&house, &staff, &stuck).await;
         mend(&house).await;
         for workflow_id in stuck.keys() {
@@ -95,15 +110,7 @@ async fn every_vendor_call_that_fails_for_good_is_seen_on_both_sides_and_a_retry
         }
     };
     tokio::join!(join_all(cells.iter_mut().map(Cell::live)), person);
-    until("Temporal shows nothing any more", LIMIT, || async {
-        needing_attention(&house).await.is_empty().then_some(())
-    })
-    .await;
-    let world = World::ask(&house).await;
-    for cell in &cells {
-        let what = format!("{} × fails for good, retried", cell.row.activity);
-        world.assert_ended_well(&what, &cell.bought, Repeats::Never).await;
-    }
+    assert_all_ended_well(&house, &cells, "retried").await;
 }
 
 /// The rows an order can be given up at.
@@ -148,15 +155,7 @@ async fn every_order_stuck_for_good_can_be_abandoned_and_leaves_a_clean_slate() 
             cell.bought.is_told("order_abandoned").await;
         }
     }
-    until("Temporal shows nothing any more", LIMIT, || async {
-        needing_attention(&house).await.is_empty().then_some(())
-    })
-    .await;
-    let world = World::ask(&house).await;
-    for cell in &cells {
-        let what = format!("{} × fails for good, abandoned", cell.row.activity);
-        world.assert_ended_well(&what, &cell.bought, Repeats::Never).await;
-    }
+    assert_all_ended_well(&house, &cells, "abandoned").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -164,13 +163,15 @@ async fn every_step_stuck_for_good_that_staff_do_by_hand_is_skipped_with_its_res
     let house = house("matrix-skipped").await;
     let faults = broken();
     // Nobody starts a machine by hand here.
-    let by_hand = |row: &&Row| row.when == When::Pay && row.activity != "machine.start";
-    let rows: Vec<_> = of_an_order().filter(by_hand).collect();
+    let skipped = |row: &&Row| row.when == When::Pay && row.activity != "machine.start";
+    let rows: Vec<_> = of_an_order().filter(skipped).collect();
     let (mut cells, stuck) = all_stuck(&house, &rows, &faults).await;
     let staff = staff(&house).await;
     assert_both_sides_agree(&house, &staff, &stuck).await;
     mend(&house).await;
     for cell in &mut cells {
+        let workflow_id = cell.bought.workflow_id();
+        by_hand(&house, &workflow_id, &stuck[&workflow_id]).await;
         let result = match cell.row.activity {
             "payment.read_checkout" => cell.bought.subscription.clone(),
             at @ ("machine.clone" | "machine.build") => {
@@ -183,10 +184,12 @@ async fn every_step_stuck_for_good_that_staff_do_by_hand_is_skipped_with_its_res
             _ => String::new(),
         };
         let values = [("verdict", "skip"), ("reason", "done by hand"), ("result", result.as_str())];
-        decide_firmly(&house, &cell.bought.workflow_id(), &values).await;
+        decide_firmly(&house, &workflow_id, &values).await;
         cell.bought.reaches("delivered").await;
         cell.bought.is_told("service_delivered").await;
-        let by_hand: i64 = sqlx::query_scalar(
+        // A machine that was cloned by hand has a number of its own.
+        cell.bought.page_opens().await;
+        let recorded: i64 = sqlx::query_scalar(
             "select count(*) from attention
              where order_id = $1 and verdict = 'skip' and decided_because = 'done by hand' and decided_by is not null",
         )
@@ -194,13 +197,105 @@ async fn every_step_stuck_for_good_that_staff_do_by_hand_is_skipped_with_its_res
         .fetch_one(house.db())
         .await
         .expect("the record");
-        assert_eq!(by_hand, 1, "{}: who and why is not recorded", cell.row.activity);
+        assert_eq!(recorded, 1, "{}: who and why is not recorded", cell.row.activity);
     }
-    until("Temporal shows nothing any more", LIMIT, || async {
-        needing_attention(&house).await.is_empty().then_some(())
+    assert_all_ended_well(&house, &cells, "skipped").await;
+}
+
+/// The rows whose step belongs to a subscription, or takes something back.
+fn of_later() -> impl Iterator<Item = &'static Row> {
+    let later = ["machine.suspend", "machine.resume", "machine.destroy", "name.withdraw", "payment.refund"];
+    ROWS.iter().filter(move |row| later.contains(&row.activity))
+}
+
+/// Somebody tries to give up what cannot be given up any more, and is told so.
+async fn assert_not_given_up(staff: &Customer, workflow_id: &str) {
+    let action = format!("/staff/attention/{workflow_id}/");
+    let answer = until("the workflow answers", LIMIT, || async {
+        let page = staff.visitor.open("/staff/").await.expect("the staff page").ok().expect("the staff page");
+        let values = [("verdict", "abandon"), ("reason", "nobody wants it")];
+        let answer = staff.visitor.submit(&page, &action, &values).await.expect("an answer");
+        (answer.status != 503).then_some(answer)
     })
     .await;
+    assert_eq!(answer.status, 409, "{workflow_id}: {}", answer.text());
+    assert!(answer.text().contains("cannot be given up any more"), "{workflow_id}: {}", answer.text());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_step_of_a_subscription_and_a_step_back_cannot_be_given_up_and_are_skipped_once_they_are_done_by_hand() {
+    let house = house("matrix-by-hand").await;
+    let (client, faults) = (house.temporal().await.expect("Temporal"), broken());
+    let mut cells = vec![];
+    for row in of_later() {
+        cells.push(Cell::new(&house, &client, row, &faults).await);
+    }
+    let number = cells.len();
+    assert_eq!(number, 5);
+    let person = async {
+        let staff = staff(&house).await;
+        let stuck = until_stuck(&house, number).await;
+        for workflow_id in stuck.keys() {
+            assert_not_given_up(&staff, workflow_id).await;
+        }
+        assert_eq!(stuck_now(&house).await, stuck, "something was given up");
+        mend(&house).await;
+        for (workflow_id, step) in &stuck {
+            by_hand(&house, workflow_id, step).await;
+            decide_firmly(&house, workflow_id, &[("verdict", "skip"), ("reason", "done by hand")]).await;
+        }
+    };
+    tokio::join!(join_all(cells.iter_mut().map(Cell::live)), person);
+    assert_all_ended_well(&house, &cells, "done by hand").await;
+}
+
+/// What an activity asks for besides the one call that does its work.
+static OTHER_CALLS: [Row; 4] = [
+    Row {
+        activity: "payment.open_checkout",
+        story: Story::Delivered,
+        when: When::Begin,
+        aim: |order| Aim {
+            vendor: Vendor::Stripe,
+            method: "POST",
+            path: "/v1/customers".to_owned(),
+            contains: order.email.split('@').next().unwrap_or_default().to_owned(),
+        },
+    },
+    Row {
+        activity: "machine.protect",
+        story: Story::Delivered,
+        when: When::Pay,
+        aim: |order| Aim {
+            vendor: Vendor::Machines,
+            method: "POST",
+            path: format!("/qemu/{}/firewall/ipset", order.vmid),
+            contains: String::new(),
+        },
+    },
+    Row {
+        activity: "machine.destroy",
+        story: Story::GivenUp,
+        when: When::GiveUp,
+        aim: |order| Aim {
+            vendor: Vendor::Machines,
+            method: "POST",
+            path: format!("/qemu/{}/status/stop", order.vmid),
+            contains: String::new(),
+        },
+    },
+    Row {
+        activity: "payment.refund",
+        story: Story::GivenUp,
+        when: When::GiveUp,
+        aim: |order| Aim {
+            vendor: Vendor::Stripe,
+            method: "DELETE",
+            path: format!("/v1/subscriptions/{}", order.subscription),
+            contains: String::new(),
+        },
+    },
+];
 
 /// Steps back that look before they act, and the look.
 static LOOKS: [Row; 3] = [

@@ -4,8 +4,10 @@ use std::time::Duration;
 use futures::future::join_all;
 use house::{House, HouseOptions};
 use serde_json::{Value, json};
+use temporalio_client::{Client, UntypedWorkflow};
 
 use super::{
+    again::asked,
     checks::{Repeats, World},
     order::{LIMIT, waiting},
     rows::{ROWS, Vendor},
@@ -19,17 +21,38 @@ use crate::{
 /// How long calls are gathered before the worker is killed in the midst of them.
 const GATHERED: Duration = Duration::from_millis(500);
 
+/// The steps that are asked for only when building at one go did not succeed at them.
+const ALONE: [&str; 6] =
+    ["machine.clone", "machine.configure", "machine.resize", "machine.protect", "machine.start", "machine.answer"];
+
 async fn house(name: &str) -> House {
     open_with(HouseOptions::named(name).with_gates()).await
 }
 
-async fn cells<'a>(house: &'a House, faults: &'a [Value]) -> Vec<Cell<'a>> {
-    let client = house.temporal().await.expect("Temporal");
+/// The faults of a step that goes on alone: what builds at one go is refused first, so that they strike the step itself.
+fn once_alone(faults: &[Value]) -> Vec<Value> {
+    let refused = json!({"kind": "status", "status": 400, "times": 1});
+    std::iter::once(refused).chain(faults.iter().cloned()).collect()
+}
+
+async fn cells<'a>(house: &'a House, client: &Client, faults: &'a [Value], alone: &'a [Value]) -> Vec<Cell<'a>> {
     let mut cells = vec![];
     for row in &ROWS {
-        cells.push(Cell::new(house, &client, row, faults).await);
+        let faults = if ALONE.contains(&row.activity) { alone } else { faults };
+        cells.push(Cell::new(house, client, row, faults).await);
     }
     cells
+}
+
+/// How many of these steps were asked for by themselves: what struck what builds at one go says nothing about them.
+async fn gone_alone(client: &Client, cells: &[Cell<'_>]) -> usize {
+    let mut alone = 0;
+    for cell in cells.iter().filter(|cell| ALONE.contains(&cell.row.activity)) {
+        let handle = client.get_workflow_handle::<UntypedWorkflow>(cell.bought.workflow_id());
+        let events = handle.fetch_history(Default::default()).into_events().await.expect("a history");
+        alone += usize::from(events.iter().filter_map(asked).any(|(name, _)| name == cell.row.activity));
+    }
+    alone
 }
 
 async fn ended_well(house: &House, column: &str, cells: &[Cell<'_>]) {
@@ -45,18 +68,21 @@ async fn ended_well_with(house: &House, column: &str, cells: &[Cell<'_>], repeat
         let what = format!("{} × {column}", cell.row.activity);
         world.assert_ended_well(&what, &cell.bought, repeats).await;
     }
+    world.assert_places_were_seen(column);
     assert_stripe_contract(house).await;
 }
 
 /// Every row with the same faults, which strike some times and then no more: every order ends by itself.
 async fn column(name: &str, column: &str, faults: &[Value]) {
     let house = house(name).await;
-    let mut cells = cells(&house, faults).await;
+    let (client, alone) = (house.temporal().await.expect("Temporal"), once_alone(faults));
+    let mut cells = cells(&house, &client, faults, &alone).await;
     join_all(cells.iter_mut().map(|cell| async {
         cell.live().await;
         cell.has_struck().await;
     }))
     .await;
+    assert_eq!(gone_alone(&client, &cells).await, ALONE.len(), "{column}: only building at one go was struck");
     ended_well(&house, column, &cells).await;
 }
 
@@ -90,7 +116,8 @@ async fn every_answer_that_is_malformed_or_half_is_taken_neither_for_success_nor
 async fn every_vendor_call_whose_worker_is_killed_after_the_effect_is_done_once() {
     let house = house("matrix-killed").await;
     let held = [json!({"kind": "hang", "after_work": true, "times": 1})];
-    let mut cells = cells(&house, &held).await;
+    let (client, alone) = (house.temporal().await.expect("Temporal"), once_alone(&held));
+    let mut cells = cells(&house, &client, &held, &alone).await;
     let kills = kill_at_every_effect(&house);
     let lives = join_all(cells.iter_mut().map(async |cell| {
         cell.live().await;
@@ -98,6 +125,8 @@ async fn every_vendor_call_whose_worker_is_killed_after_the_effect_is_done_once(
     }));
     let (kills, _) = tokio::join!(kills, lives);
     assert_eq!(kills, ROWS.len(), "a worker did not die after the effect of every row");
+    // A worker that dies before it says that it was refused is followed by one whose building at one go is struck.
+    assert!(gone_alone(&client, &cells).await > ALONE.len() / 2, "only building at one go was struck");
     ended_well_with(&house, "worker killed after the effect", &cells, Repeats::UnderOneId).await;
 }
 

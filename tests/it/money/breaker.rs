@@ -46,6 +46,7 @@ async fn places_in_the_hour_are_given_once_each_however_many_ask_at_once() {
         payment_pending: false,
         reminders: 0,
         notice_secs: 0,
+        service: None,
     };
     let ask = async |nth: usize| store.ask_leave(&removal(nth), few).await.expect("an answer").is_none();
     let asked = join_all((0..40).map(|turn| ask(turn % 20))).await;
@@ -152,6 +153,9 @@ async fn more_suspensions_than_an_hour_allows_wait_for_staff_and_a_dead_worker_t
     })
     .await;
 
+    let letter = house.mail().wait_for(house.staff_email(), "wait for you", 1, SOON).await.expect("a letter to staff");
+    assert!(letter.link("/staff/coming/").is_ok(), "{}", letter.text);
+
     let stranger = buyers[0].visitor.open("/staff/coming/").await.expect("an answer");
     assert_eq!(stranger.status, 404, "a customer sees what staff see");
     let waiting = held_occasions(&house).await;
@@ -166,6 +170,10 @@ async fn more_suspensions_than_an_hour_allows_wait_for_staff_and_a_dead_worker_t
     let page = staff.visitor.open(&format!("/staff/subscriptions/{its}/")).await.expect("the page").text();
     assert!(page.contains("it is right") && page.contains("Staff"), "who and why is not on the page: {page}");
     assert_eq!(count(house.db(), HELD).await, 2, "more was approved than was said");
+    let noted = "select count(*) from audit a join audit_particulars p on p.audit_id = a.id
+        where a.action = 'removal.approved' and a.actor_kind = 'staff' and p.before->>'held_by' = 'breaker'
+            and p.after->>'because' = 'it is right'";
+    assert_eq!(count(house.db(), noted).await, 1, "the trail does not say who approved it and why");
 
     let payer = all.iter().find(|bought| bought.subscription == waiting[1].1).expect("one that waits");
     pays_again(&house, payer).await;
@@ -182,6 +190,8 @@ async fn more_suspensions_than_an_hour_allows_wait_for_staff_and_a_dead_worker_t
         .await
         .expect("the service");
     assert_eq!(paid, "running", "suspended although it was paid");
+    let told = house.mail().letters(house.staff_email(), "wait for you").await.expect("the mailbox");
+    assert_eq!(told.len(), 1, "staff are written to for each that waits");
     becomes(&house, "each is told", "select count(*) from letters where kind = 'service_suspended'", 3).await;
     assert_stripe_contract(&house).await;
 }
@@ -189,5 +199,5 @@ async fn more_suspensions_than_an_hour_allows_wait_for_staff_and_a_dead_worker_t
 /// Until when the page shows what waits.
 async fn latest(staff: &Customer) -> String {
     let page = staff.visitor.open("/staff/coming/").await.expect("the page").ok().expect("the page");
-    page.attributes("input[name=until]", "value").remove(0)
+    page.attributes("form[action='/staff/removals/'] input[name=until]", "value").remove(0)
 }

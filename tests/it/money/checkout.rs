@@ -1,4 +1,4 @@
-//! Stripe's payment page under our terms: promotion codes, and tax that is shown before it is paid.
+//! Stripe's payment page under our terms: promotion codes and tax that are in what is paid, currencies.
 use house::{Catalogue, Customer, House, HouseOptions, OrderForm, Page};
 use serde_json::{Value, json};
 

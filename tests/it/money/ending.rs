@@ -1,13 +1,20 @@
 //! Cancelling on our own pages: at the end, taken back, and now; by nobody but the customer.
 use std::collections::BTreeSet;
 
+use activities::payment::stripe::Attempt;
+use contract::payment::CarriedOut;
+use domain::{billing::SubscriptionStatus, ids::SubscriptionId, instruction::Ask};
 use house::{Customer, House, HouseOptions, Page, PolicySecs};
 use serde_json::{Value, json};
 
-use super::staff::Held;
+use super::{
+    forgotten_keys::{errand, hands},
+    staff::Held,
+    story::{newest, word},
+};
 use crate::{
     histories,
-    shop::{SOON, open_with, until},
+    shop::{SOON, open, open_with, until},
     world::{assert_stripe_contract, list},
 };
 
@@ -72,4 +79,48 @@ async fn a_customer_cancels_takes_it_back_and_ends_it_now() {
     assert!(late.text().contains("has ended already"), "{}", late.text());
     assert_stripe_contract(&house).await;
     histories::keep(&house, &format!("subscription-{}", held.subscription), "subscription-cancelled-by-hand").await;
+}
+
+/// It is to be ended, and Stripe does not do it; then its customer pays after all.
+async fn paid_while_it_should_end(held: &Held<'_>, id: &SubscriptionId) {
+    held.stripe("/_control/clock", json!({"advance_secs": 60})).await;
+    held.stops_paying().await;
+    let away = json!({"kind": "status", "status": 500, "method": "DELETE", "path": "/v1/subscriptions/"});
+    held.house.stripe().add_fault(away).await.expect("a fault");
+    let stripe = hands(held.house);
+    let ended = Box::pin(stripe.end_subscription(id, Attempt(1))).await;
+    assert!(ended.is_err(), "ended although Stripe does not do it");
+    held.house.stripe().clear_faults().await.expect("mended");
+    let open = word(&newest(held.house, "invoices", |invoice| invoice["status"] == "open").await["id"]);
+    let noted = word(&at_stripe(held.house).await["metadata"]["open_at_end"]);
+    assert!(noted.ends_with(&format!(",{open}")), "{noted} is of another end, and does not name {open}");
+    held.card_fails(false).await;
+    held.stripe(&format!("/_control/invoices/{open}/pay"), json!({})).await;
+    assert_eq!(at_stripe(held.house).await["status"], "active");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_paid_before_an_end_that_did_not_come_does_not_go_back_with_a_later_one() {
+    let house = open("paid-between").await;
+    let held = Held::new(&house, "paid-between-1").await;
+    house.stop_worker().await.expect("nobody else ends it");
+    let (stripe, id) = (hands(&house), SubscriptionId(held.subscription.clone()));
+    let renew = format!("/_control/subscriptions/{id}/renew");
+    paid_while_it_should_end(&held, &id).await;
+    let seen = Box::pin(stripe.end_subscription(&id, Attempt(2))).await.expect("a look");
+    assert_eq!(seen.view.status, SubscriptionStatus::Active, "ended although it is paid");
+    assert_eq!(at_stripe(&house).await["metadata"]["open_at_end"], Value::Null, "noted for ever");
+    held.stripe(&renew, json!({})).await;
+
+    // Nobody tries again, twice.
+    for _ in 0..2 {
+        paid_while_it_should_end(&held, &id).await;
+    }
+    held.stripe(&renew, json!({})).await;
+    let told = errand(&id, Ask::CancelNow);
+    let ended = Box::pin(stripe.carry_out(&told, Attempt(1))).await.expect("an answer");
+    assert_eq!(ended, CarriedOut::Done { object: None });
+    assert_eq!(at_stripe(&house).await["status"], "canceled");
+    assert_eq!(held.refunds().await, Vec::<i64>::new(), "months that were used were paid back");
+    assert_stripe_contract(&house).await;
 }

@@ -141,6 +141,7 @@ async fn the_ledger_gives_no_leave_for_what_the_tables_do_not_say() {
         payment_pending: false,
         reminders,
         notice_secs: 0,
+        service: None,
     };
     let ask = async |asked: &NewRemoval| -> Option<HeldBy> {
         let held: Option<HeldBack> =

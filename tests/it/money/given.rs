@@ -1,10 +1,11 @@
 //! What staff give: credit that the next invoice uses up first, and time that is not charged.
 use domain::{instruction::Ask, money::Money};
+use house::{HouseOptions, OrderForm, PolicySecs};
 use serde_json::{Value, json};
 
 use super::staff::{Held, day};
 use crate::{
-    shop::{SOON, open, until},
+    shop::{SOON, open, open_with, until},
     world::{assert_stripe_contract, list, vendors},
 };
 
@@ -60,5 +61,41 @@ async fn an_extended_period_ends_later_and_is_not_charged() {
     .await;
     assert_eq!(charged(&held).await, [500], "the time given was charged");
     held.service_is("running").await;
+    // Stripe begins the time given with an invoice for nothing, and calls it paid.
+    let invoices = list(&house.stripe().state().await.expect("Stripe")["invoices"]);
+    let for_nothing = invoices.iter().find(|row| row["total"] == 0 && row["status"] == "paid").expect("an invoice");
+    let for_nothing = for_nothing["id"].as_str().expect("an id");
+    assert_eq!(held.tell("hold", &[("until", &day(3)), ("reason", "a look later")]).await, "done");
+    for query in [
+        "select count(*) from letters where occasion = 'payment_received/' || $1",
+        "select count(*) from timeline where fact like '%/paid/' || $1",
+    ] {
+        let told: i64 = sqlx::query_scalar(query).bind(for_nothing).fetch_one(house.db()).await.expect("what was told");
+        assert_eq!(told, 0, "a payment of nothing was told of: {query}");
+    }
+    assert_stripe_contract(&house).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn credit_that_an_order_used_comes_back_once_when_it_is_given_up() {
+    let policy = PolicySecs { step_patience: 3, delivery: 12, ..PolicySecs::default() };
+    let house = open_with(HouseOptions { policy, ..HouseOptions::named("credit-back") }).await;
+    let held = Held::new(&house, "credit-back-1").await;
+    assert_eq!(held.tell("credit", &[("amount", "3.00"), ("reason", "an outage in June")]).await, "done");
+    let broken = json!({"kind": "status", "status": 500, "method": "PUT", "path": "/resize"});
+    house.proxmox().expect("a stand-in").add_fault(broken).await.expect("broken");
+    let lost = json!({"kind": "drop", "times": 1, "method": "POST", "path": "/balance_transactions"});
+    house.stripe().add_fault(lost).await.expect("an answer that is lost");
+    let page = held.customer.buy(&OrderForm::small("credit-back-2")).await.expect("buying");
+    until("the credit is used, and the card pays the rest", SOON, || async {
+        (charged(&held).await == [200, 500]).then_some(())
+    })
+    .await;
+    held.customer.wait_until_page_says(page.as_str(), "in the time we promise", SOON).await.expect("it is given up");
+    let letter = held.customer.mailbox().wait_for(&held.customer.email, "sorry", 1, SOON).await.expect("a letter");
+    assert!(letter.text.contains("in the time we promise"), "{}", letter.text);
+    assert_eq!(at_stripe(&held, "customers").await["balance"], json!(-300), "the credit did not come back once");
+    let refunds = vendors(&house).await.money["refunds"].clone();
+    assert_eq!(refunds.iter().map(|refund| refund["amount"].clone()).collect::<Vec<_>>(), [json!(200)]);
     assert_stripe_contract(&house).await;
 }

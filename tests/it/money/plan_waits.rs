@@ -1,6 +1,6 @@
 //! A change of plan that the customer's bank wants confirmed waits, and is applied or given up; a plan paid by the year
 //! instead of the month, and back; a price that changed while nobody lived with the subscription.
-use domain::instruction::Ask;
+use domain::{instruction::Ask, money::Money};
 use house::{HouseOptions, Page, PolicySecs};
 use serde_json::{Value, json};
 use temporalio_client::WorkflowTerminateOptions;
@@ -139,6 +139,21 @@ async fn priced_by(held: &Held<'_>, server: &str, address: &str) -> Page {
     held.customer.visitor.open(link.as_str()).await.expect("the price").ok().expect("the price")
 }
 
+/// Another tab asks for the plan that was paid already: it is there, and nothing is said to be paid for it.
+async fn asked_for_again(held: &Held<'_>, amount_minor: i64) {
+    let price = at_stripe(held).await["items"]["data"][0]["price"]["id"].as_str().expect("a price").to_owned();
+    let proration_date = time::OffsetDateTime::now_utc().unix_timestamp() - 600;
+    let shown = Money { amount_minor, currency: "eur".parse().expect("a currency") };
+    assert_eq!(held.told(Ask::ChangePlan { price, proration_date, shown }).await.0, "done");
+    let told: Vec<String> =
+        sqlx::query_scalar("select line from timeline where line like 'Another plan was chosen%' order by id")
+            .fetch_all(held.house.db())
+            .await
+            .expect("the history");
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].contains("paid for it") && !told[1].contains("paid"), "paid once, and said otherwise: {told:?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_year_begins_for_the_price_shown_and_the_month_comes_back_at_its_end() {
     let house = open("yearly").await;
@@ -163,6 +178,8 @@ async fn a_year_begins_for_the_price_shown_and_the_month_comes_back_at_its_end()
     let length =
         |end: &str, start: &str| period[end].as_i64().expect("a time") - period[start].as_i64().expect("a time");
     assert!(length("current_period_end", "current_period_start") >= 365 * 86_400, "{period}");
+
+    asked_for_again(&held, extra).await;
 
     let back = priced_by(&held, &server, "/plan/small/?term=monthly").await;
     let answer = held.customer.visitor.submit(&back, "/plan/small/", &[]).await.expect("an answer");

@@ -187,11 +187,21 @@ async fn a_held_suspension_waits_until_the_hold_is_taken_away() {
     assert!(page.contains("Held: nothing is suspended") && page.contains("the bank is on strike"), "{page}");
     assert_eq!(held.tell("release", &[("reason", "the strike is over")]).await, "done");
     held.service_is("suspended").await;
-    assert_eq!(held.tell("restore", &[("until", &day(2)), ("reason", "they called")]).await, "done");
+    // One click where it is read that the server will be taken away, or the form, which is filled in already.
+    let coming = until("what happens next offers to start it again", SOON, || async {
+        let page = held.staff.visitor.open("/staff/coming/").await.expect("the page").ok().expect("the page");
+        page.has_form("/restore/").then_some(page)
+    })
+    .await;
+    let filled = held.page().await;
+    let value = |id: &str| filled.attributes(id, "value").concat();
+    assert_eq!((value("#restore-until"), value("#restore-reason").is_empty()), (day(7), false));
+    let clicked = held.staff.visitor.submit(&coming, "/restore/", &[]).await.expect("an answer");
+    assert_eq!((clicked.status, held.settled("restore").await.as_str()), (200, "done"), "{}", clicked.text());
     held.service_is("running").await;
     held.customer.mailbox().wait_for(&held.customer.email, "started again", 1, SOON).await.expect("a letter");
     let history = held.page().await.text();
-    for words in ["the strike is over", "Reason: they called", "was started again", "Staff"] {
+    for words in ["the strike is over", "Reason: We give you a few more days.", "was started again", "Staff"] {
         assert!(history.contains(words), "{words} is not in the history: {history}");
     }
     assert_stripe_contract(&house).await;

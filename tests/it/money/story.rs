@@ -10,14 +10,14 @@ use crate::{
 
 /// Something bought: the order, and what Stripe made for it.
 #[derive(Clone, Debug)]
-pub(super) struct Bought {
-    pub(super) order: uuid::Uuid,
-    pub(super) customer: String,
-    pub(super) subscription: String,
+pub(crate) struct Bought {
+    pub(crate) order: uuid::Uuid,
+    pub(crate) customer: String,
+    pub(crate) subscription: String,
 }
 
 /// Orders and pays; gives what Stripe made of it.
-pub(super) async fn buy(house: &House, customer: &Customer, hostname: &str) -> Bought {
+pub(crate) async fn buy(house: &House, customer: &Customer, hostname: &str) -> Bought {
     let session = open_page(customer, hostname).await;
     pay(house, &session).await
 }
@@ -42,12 +42,12 @@ pub(super) async fn pay(house: &House, session: &str) -> Bought {
 }
 
 /// A call of the stand-in's control API.
-pub(super) async fn act(house: &House, path: &str, body: Value) -> Value {
+pub(crate) async fn act(house: &House, path: &str, body: Value) -> Value {
     house.stripe().post(&format!("/_control/{path}"), body).await.unwrap_or_else(|fault| panic!("{path}: {fault:?}"))
 }
 
 /// A write at Stripe by somebody who is not us: staff at the dashboard.
-pub(super) async fn at_dashboard(house: &House, path: &str, form: &[(&str, &str)]) -> Value {
+pub(crate) async fn at_dashboard(house: &House, path: &str, form: &[(&str, &str)]) -> Value {
     tried_at_dashboard(house, path, form).await.unwrap_or_else(|refusal| panic!("{refusal}"))
 }
 
@@ -104,7 +104,7 @@ pub(crate) async fn told(house: &House) {
 }
 
 /// Waits until a query that counts gives this number.
-pub(super) async fn becomes(house: &House, what: &str, query: &'static str, number: i64) {
+pub(crate) async fn becomes(house: &House, what: &str, query: &'static str, number: i64) {
     until(what, SOON * 2, || async { (count(house.db(), query).await == number).then_some(()) }).await;
 }
 

@@ -148,3 +148,24 @@ async fn a_trial_whose_end_cannot_be_charged_is_reminded_and_suspended_and_comes
     assert_eq!(charged(&house).await, [500]);
     assert_stripe_contract(&house).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_trial_that_cannot_be_delivered_in_time_is_given_up_without_a_word_of_money_that_goes_back() {
+    let policy = PolicySecs { delivery: 6, ..PolicySecs::default() };
+    let house = open_with(options("late-trial", policy)).await;
+    let customer = Customer::signed_in(&house).await.expect("a customer");
+    let broken = json!({"kind": "status", "status": 500, "method": "POST", "path": "/status/start"});
+    house.proxmox().expect("a stand-in").add_fault(broken).await.expect("broken");
+    let first = form(&customer).await;
+    let back = customer.pay(&order(&customer, &first, "late-trial-1").await, GOOD).await.expect("paying");
+    let page = customer.order_page(&back).await.expect("the order's page");
+    let letter = customer.mailbox().wait_for(&customer.email, "sorry", 1, SOON).await.expect("a letter");
+    assert!(letter.text.contains("in the time we promise"), "{}", letter.text);
+    assert!(letter.text.contains("Nothing was charged"), "{}", letter.text);
+    assert!(!letter.text.contains("goes back") && !letter.text.contains("EUR"), "{}", letter.text);
+    customer.wait_until_page_says(page.as_str(), "and nothing was charged", SOON).await.expect("the page says so");
+    assert_eq!(charged(&house).await, Vec::<i64>::new());
+    assert_eq!(vendors(&house).await.money["refunds"].len(), 0, "something was given back");
+    assert_eq!(subscription(&house).await["status"], json!("canceled"));
+    assert_stripe_contract(&house).await;
+}

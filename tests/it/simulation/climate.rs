@@ -62,7 +62,11 @@ impl Climate {
 
     /// Lets it begin.
     pub(super) async fn begin(&self, house: &House) {
-        let vendors = [(house.stripe(), "/v1/"), (house.proxmox().expect("a stand-in"), "/api2/json/")];
+        let vendors = [
+            (house.stripe(), "/v1/"),
+            (house.proxmox().expect("a stand-in"), "/api2/json/"),
+            (house.names_gate().expect("a gate"), "/api/v1/"),
+        ];
         for (vendor, path) in vendors {
             let faults: [(Value, u32); 3] = [
                 (json!({"kind": "refuse"}), self.calls_lost_percent),
@@ -96,6 +100,7 @@ impl Climate {
     pub(super) async fn heal(&self, house: &House) {
         house.stripe().clear_faults().await.expect("cleared");
         house.proxmox().expect("a stand-in").clear_faults().await.expect("cleared");
+        house.names_gate().expect("a gate").clear_faults().await.expect("cleared");
         let fair = json!({"drop_percent": 0, "duplicate_percent": 0, "shuffle": false});
         house.stripe().post("/_control/webhooks", fair).await.expect("the reports");
     }

@@ -1,5 +1,6 @@
 //! The control API: what there is, the clock, how events are delivered; the module above lists its calls.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
@@ -26,6 +27,7 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route("/_control/webhooks/deliver", post(deliver))
         .route("/_control/webhooks/pending", get(pending))
         .route("/_control/webhooks/pending", delete(forget_pending))
+        .route("/_control/quiet", post(set_quiet))
         .route("/_control/events/{id}/restate", post(restate))
         .route("/_control/idempotency_keys", delete(forget_keys))
         .route("/_control/clock", get(clock).post(set_clock))
@@ -111,17 +113,35 @@ fn payments_by_invoice(world: &World) -> Vec<Value> {
         .collect()
 }
 
-async fn mock_refusals(State(app): State<Arc<App>>) -> Json<Value> {
-    Json(json!(*app.mock_refusals()))
+async fn mock_refusals(State(app): State<Arc<App>>) -> Response {
+    if app.mock_url.is_none() {
+        return (StatusCode::CONFLICT, "nothing is shown to stripe-mock: there is no --mock-url").into_response();
+    }
+    Json(json!(*app.mock_refusals())).into_response()
 }
 
-async fn forget_refusals(State(app): State<Arc<App>>) -> StatusCode {
+async fn forget_refusals(State(app): State<Arc<App>>) -> Response {
     app.mock_refusals().clear();
-    StatusCode::NO_CONTENT
+    match app.mock_refusals_file.as_ref().map(std::fs::remove_file) {
+        Some(Err(error)) if error.kind() != ErrorKind::NotFound => {
+            (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response()
+        }
+        _ => StatusCode::NO_CONTENT.into_response(),
+    }
 }
 
 async fn set_webhooks(State(app): State<Arc<App>>, Json(change): Json<ConductChange>) -> Json<Value> {
     Json(app.world().outbox.change(&change))
+}
+
+async fn set_quiet(State(app): State<Arc<App>>, Json(asked): Json<Value>) -> Response {
+    respond(match asked["quiet"].as_bool() {
+        Some(quiet) => {
+            app.world().quiet = quiet;
+            Ok(json!({"quiet": quiet}))
+        }
+        None => Err(Refusal::missing_parameter("quiet")),
+    })
 }
 
 async fn pending(State(app): State<Arc<App>>) -> Json<Value> {

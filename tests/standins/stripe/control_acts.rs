@@ -16,7 +16,7 @@ use super::disputes::Verdict;
 use super::refusal::{Answer, Refusal};
 use super::subscriptions::Beginning;
 use super::world::World;
-use super::{App, billing, checkout, disputes, invoices, payments, refunds, subscriptions};
+use super::{App, billing, checkout, customers, disputes, invoices, payments, refunds, subscriptions};
 
 const GOOD_CARD: &str = "4242424242424242";
 
@@ -98,6 +98,10 @@ fn on_customer(world: &mut World, id: &str, act: &str, asked: &Value) -> Answer 
             world.cards.remove(id);
             world.get_mut("customer", id)?["invoice_settings"]["default_payment_method"] = Value::Null;
             world.copy("customer", id)
+        }
+        "subscriptions" if id == "new" => {
+            let customer = customers::new(world, &asked["customer"]);
+            begin_by_hand(world, &customer, asked)
         }
         "subscriptions" => begin_by_hand(world, id, asked),
         other => Err(no_such_act(other)),

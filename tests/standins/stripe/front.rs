@@ -1,5 +1,7 @@
 //! The door of the API: key, stripe-mock, idempotency, then the endpoint.
 
+use std::fs::OpenOptions;
+use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +19,8 @@ use super::world::{API_VERSION, Call, Origin, new_id};
 use super::{App, expand, forms, routes};
 
 const MOCK_WITHIN: Duration = Duration::from_secs(10);
+/// What is answered when stripe-mock itself does not.
+const BAD_GATEWAY: u16 = 502;
 const KEY_LENGTH_MAX: usize = 255;
 
 /// `/v1/…`.
@@ -179,15 +183,29 @@ async fn shown_to_mock(app: &App, request: &Request) -> Option<Finished> {
         Ok(answer) if answer.status().is_success() => return None,
         Ok(answer) => {
             let why = format!("stripe-mock answered {}", answer.status());
-            (502, Refusal::broken(502, why).body())
+            (BAD_GATEWAY, Refusal::broken(BAD_GATEWAY, why).body())
         }
-        Err(error) => (502, Refusal::broken(502, format!("stripe-mock: {error}")).body()),
+        Err(error) => (BAD_GATEWAY, Refusal::broken(BAD_GATEWAY, format!("stripe-mock: {error}")).body()),
     };
-    app.mock_refusals().push(json!({
+    let refused = json!({
         "method": request.method.as_str(), "path": request.uri.to_string(),
         "params": params_of(request), "status": status, "body": body,
-    }));
+    });
+    // A mock that did not answer says nothing about the request.
+    if status != BAD_GATEWAY {
+        write_down(app, &refused);
+    }
+    app.mock_refusals().push(refused);
     Some(Finished { status, body })
+}
+
+fn write_down(app: &App, refused: &Value) {
+    let Some(path) = &app.mock_refusals_file else { return };
+    let written =
+        OpenOptions::new().create(true).append(true).open(path).and_then(|mut file| writeln!(file, "{refused}"));
+    if let Err(error) = written {
+        eprintln!("{}: {error}", path.display());
+    }
 }
 
 #[cfg(test)]

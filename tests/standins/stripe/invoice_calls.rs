@@ -1,6 +1,6 @@
 //! The endpoints of invoices.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::forms::{boolean, merge_metadata, only, text};
 use super::invoices::{self, payment_of};
@@ -158,12 +158,14 @@ pub(super) fn list(world: &World, call: &Call) -> Answer {
     let customer = text(params, "customer");
     let status = text(params, "status");
     let subscription = text(params, "subscription");
-    world.list("invoice", call, |row| {
+    let wanted = |row: &Value| {
         customer.is_none_or(|customer| row["customer"] == customer)
             && status.is_none_or(|status| row["status"] == status)
-            && subscription
-                .is_none_or(|subscription| row["parent"]["subscription_details"]["subscription"] == subscription)
-    })
+    };
+    match subscription {
+        Some(subscription) => world.list_invoices_of(subscription, call, wanted),
+        None => world.list("invoice", call, wanted),
+    }
 }
 
 /// `GET /v1/invoice_payments`.

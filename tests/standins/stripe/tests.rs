@@ -161,6 +161,26 @@ fn every_period_is_charged_once() {
 }
 
 #[test]
+fn a_quiet_world_tells_of_nothing_and_a_subscription_lists_its_own_invoices_newest_first() {
+    let mut sold = sold(Some(MONTH_SECS), GOOD);
+    let told = sold.world.all("event").count();
+    assert!(told > 0, "what was sold was not told of");
+    sold.world.quiet = true;
+    sold.pass(MONTH_SECS + 1);
+    assert_eq!(sold.world.all("event").count(), told, "it told of a renewal");
+    let path = format!("invoices?subscription={}", sold.subscription);
+    let own = get(&mut sold.world, &path);
+    assert_eq!(own["data"].as_array().map(Vec::len), Some(2));
+    assert_eq!(own["data"][0]["id"], latest_invoice(&sold.world)["id"]);
+    let others = get(&mut sold.world, "invoices?subscription=sub_other");
+    assert_eq!(others["data"], json!([]));
+    let newest = text(&own["data"][0]["id"]);
+    let after = get(&mut sold.world, &format!("{path}&limit=1&starting_after={newest}"));
+    assert_eq!(after["data"][0]["id"], own["data"][1]["id"]);
+    assert_eq!(after["has_more"], false);
+}
+
+#[test]
 fn a_failing_renewal_is_past_due_until_its_invoice_is_paid() {
     let mut sold = sold(Some(MONTH_SECS), cards::FAILS_LATER);
     sold.world.advance(MONTH_SECS + 1);

@@ -97,10 +97,19 @@ impl Outbox {
         self.push(event_id);
     }
 
-    /// A number below 100, from the seed that was given, if one was.
+    /// What decides by chance: thrown from the seed that was given, if one was.
+    fn dice(&mut self) -> &mut StdRng {
+        self.dice.get_or_insert_with(|| StdRng::seed_from_u64(rand::random()))
+    }
+
+    /// A number below 100.
     fn throw(&mut self) -> u32 {
-        let dice = self.dice.get_or_insert_with(|| StdRng::seed_from_u64(rand::random()));
-        dice.random_range(0..100)
+        self.dice().random_range(0..100)
+    }
+
+    /// How long a shuffled delivery waits.
+    fn wait_ms(&mut self) -> u64 {
+        self.dice().random_range(0..=SHUFFLE_MS_MAX)
     }
 
     /// Queues an event once.
@@ -179,7 +188,7 @@ impl Outbox {
             })
             .collect();
         if self.conduct.shuffle {
-            due.shuffle(&mut rand::rng());
+            due.shuffle(self.dice());
         }
         due
     }
@@ -253,7 +262,7 @@ pub(super) async fn deliver_forever(app: Arc<App>) {
 
 async fn attempt(app: &App, event_id: &str, conduct: &Conduct) -> Result<(), String> {
     if conduct.shuffle {
-        let wait_ms = rand::rng().random_range(0..=SHUFFLE_MS_MAX);
+        let wait_ms = app.world().outbox.wait_ms();
         tokio::time::sleep(Duration::from_millis(wait_ms)).await;
     }
     if app.world().outbox.throw() < conduct.drop_percent {
@@ -293,7 +302,10 @@ pub(super) async fn post(app: &App, event_id: &str, shape: Shape) -> Result<(), 
 mod tests {
     use std::time::Duration;
 
-    use super::{Outbox, retry_after, signature};
+    use rand::SeedableRng as _;
+    use rand::rngs::StdRng;
+
+    use super::{Conduct, Outbox, retry_after, signature};
 
     #[test]
     fn the_signature_is_the_hmac_of_time_and_body() {
@@ -308,6 +320,23 @@ mod tests {
         assert_eq!(retry_after(1), Duration::from_millis(200));
         assert_eq!(retry_after(3), Duration::from_millis(800));
         assert_eq!(retry_after(300), super::RETRY_MAX);
+    }
+
+    #[test]
+    fn one_seed_shuffles_and_waits_in_one_way() {
+        let thrown = || {
+            let conduct = Conduct { shuffle: true, ..Conduct::default() };
+            let dice = Some(StdRng::seed_from_u64(17));
+            let mut outbox = Outbox { enabled: true, conduct, dice, ..Outbox::default() };
+            let names: Vec<String> = (0..40).map(|number| format!("evt_{number}")).collect();
+            for name in &names {
+                outbox.push(name.clone());
+            }
+            let order: Vec<String> = outbox.take_due().into_iter().map(|(_, event_id)| event_id).collect();
+            assert_ne!(order, names, "nothing was shuffled");
+            (order, [(); 10].map(|()| outbox.wait_ms()))
+        };
+        assert_eq!(thrown(), thrown());
     }
 
     #[test]

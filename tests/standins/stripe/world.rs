@@ -11,7 +11,7 @@ use super::checkout::Typed;
 use super::pending_update::Held;
 use super::refusal::{Answer, Refusal};
 use super::webhooks::Outbox;
-use super::{clocks, forms};
+use super::{clocks, forms, subscriptions};
 
 /// The API version that events are rendered in.
 pub(super) const API_VERSION: &str = "2026-09-30.endive";
@@ -47,6 +47,8 @@ struct Table {
 /// The state behind one stand-in.
 pub(super) struct World {
     tables: BTreeMap<String, Table>,
+    /// The invoices of each subscription, oldest first: a list of them does not go through everybody's.
+    invoices_of: HashMap<String, Vec<String>>,
     /// How each customer's card behaves.
     pub(super) cards: BTreeMap<String, Card>,
     /// Invoice lines waiting for the next invoice, by subscription.
@@ -81,6 +83,8 @@ pub(super) struct World {
     acting_at: Option<i64>,
     invoice_numbers: u64,
     silent: bool,
+    /// Nothing becomes an event, and nothing is billed of its own accord.
+    pub(super) quiet: bool,
 }
 
 impl World {
@@ -88,6 +92,7 @@ impl World {
     pub(super) fn new(public_url: &str, min_session_secs: i64, month_secs: Option<i64>) -> Self {
         Self {
             tables: BTreeMap::new(),
+            invoices_of: HashMap::new(),
             cards: BTreeMap::new(),
             pending_lines: BTreeMap::new(),
             held_updates: BTreeMap::new(),
@@ -107,6 +112,7 @@ impl World {
             acting_at: None,
             invoice_numbers: 0,
             silent: false,
+            quiet: false,
         }
     }
 
@@ -187,6 +193,11 @@ impl World {
     /// Remembers a new object as one of a kind of its own.
     pub(super) fn insert_as(&mut self, kind: &str, object: Value) {
         let id = object["id"].as_str().unwrap_or_default().to_owned();
+        if kind == "invoice"
+            && let Some(subscription) = subscriptions::of_invoice(&object)
+        {
+            self.invoices_of.entry(subscription.to_owned()).or_default().push(id.clone());
+        }
         let table = self.tables.entry(kind.to_owned()).or_default();
         table.order.push(id.clone());
         table.rows.insert(id, object);
@@ -229,15 +240,29 @@ impl World {
 
     /// A list answer, newest first, with Stripe's cursors.
     pub(super) fn list(&self, kind: &str, call: &Call, keep: impl Fn(&Value) -> bool) -> Answer {
+        self.list_among(self.all(kind).rev(), kind, call, keep)
+    }
+
+    /// A list answer of one subscription's invoices, newest first, with Stripe's cursors.
+    pub(super) fn list_invoices_of(&self, subscription: &str, call: &Call, keep: impl Fn(&Value) -> bool) -> Answer {
+        let ids = self.invoices_of.get(subscription).into_iter().flatten().rev();
+        self.list_among(ids.filter_map(|id| self.get("invoice", id, "id").ok()), "invoice", call, keep)
+    }
+
+    fn list_among<'a>(
+        &'a self,
+        newest_first: impl Iterator<Item = &'a Value>,
+        kind: &str,
+        call: &Call,
+        keep: impl Fn(&Value) -> bool,
+    ) -> Answer {
         let params = &call.params;
         let limit = forms::integer(params, "limit")?.unwrap_or(LIST_LIMIT_DEFAULT);
         if !(1..=LIST_LIMIT_MAX).contains(&limit) {
             return Err(Refusal::invalid(format!("This value must be between 1 and {LIST_LIMIT_MAX}."), "limit"));
         }
         let created = CreatedRange::read(params)?;
-        let mut rows: Vec<&Value> = self
-            .all(kind)
-            .rev()
+        let mut rows: Vec<&Value> = newest_first
             .filter(|row| created.holds(row["created"].as_i64().unwrap_or_default()) && keep(row))
             .collect();
         let position = |rows: &[&Value], id: &str, param: &str| {
@@ -261,7 +286,7 @@ impl World {
 
     /// Makes an event about an object as it is now and hands it to the webhooks.
     pub(super) fn emit(&mut self, kind: &str, id: &str, event_type: &str, previous: Option<Value>) {
-        if self.silent {
+        if self.silent || self.quiet {
             return;
         }
         let Ok(object) = self.copy(kind, id) else {

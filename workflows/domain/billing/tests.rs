@@ -370,3 +370,53 @@ fn the_end_of_a_trial_is_told_once_beforehand_and_not_to_whoever_cancelled() {
     let end = Act::WarnOfEnd { period_end: 14 * DAY };
     assert_eq!(decide(&standing, &cancelled, &policy(), 11 * DAY), Next::Do(end));
 }
+
+fn server(number: u128) -> ServiceId {
+    ServiceId(uuid::Uuid::from_u128(number))
+}
+
+fn leaving(service: ServiceId) -> Standing {
+    let what = Ask::RemoveServer { service };
+    let instruction =
+        Instruction { id: InstructionId(uuid::Uuid::nil()), by: "customer".to_string(), reason: String::new(), what };
+    Standing {
+        receipted_invoice: Some("in_1".to_string()),
+        leaving: vec![Leaving { service, instruction, stopped_at: None }],
+        ..Standing::default()
+    }
+}
+
+#[test]
+fn a_server_that_is_taken_away_is_stopped_at_once_and_destroyed_after_the_retention_days() {
+    let (service, paid) = (server(1), view(SubscriptionStatus::Active));
+    let standing = leaving(service);
+    let stop = Act::SetServerAside { service };
+    assert_eq!(decide(&standing, &paid, &policy(), 5), Next::Do(stop.clone()));
+    let standing = standing.after(&stop, 5);
+    let due = 5 + 14 * DAY;
+    assert_eq!(decide(&standing, &paid, &policy(), 5), Next::WaitUntil(due), "its end would be slept over");
+    let destroy = Act::DestroyServer { service };
+    assert_eq!(decide(&standing, &paid, &policy(), due), Next::Do(destroy.clone()));
+    assert!(destroy.takes_away() && stop.takes_away());
+    let held = Standing { hold_until: Some(due + DAY), ..standing.clone() };
+    assert_eq!(decide(&held, &paid, &policy(), due), Next::WaitUntil(due + DAY), "destroyed although staff hold it");
+    let standing = standing.after(&destroy, due);
+    assert!(standing.leaving.is_empty() && standing.phase == Phase::Active);
+}
+
+#[test]
+fn a_server_that_is_taken_away_goes_while_a_payment_is_missing_and_with_the_subscription_when_that_ends() {
+    let service = server(1);
+    let suspended = Standing {
+        phase: Phase::Suspended,
+        suspended_at: Some(0),
+        overdue: Some(Overdue { invoice: "in_2".to_string(), since: 0, reminders_sent: 3 }),
+        ..leaving(service)
+    };
+    assert_eq!(decide(&suspended, &unpaid(), &policy(), DAY), Next::Do(Act::SetServerAside { service }));
+    let ended = view(SubscriptionStatus::Canceled);
+    assert_eq!(decide(&leaving(service), &ended, &policy(), 0), Next::Do(Act::Retain));
+    let kept = leaving(service).after(&Act::SetServerAside { service }, 0).after(&Act::Retain, DAY);
+    assert_eq!(decide(&kept, &ended, &policy(), 14 * DAY), Next::Do(Act::WarnOfDestruction { destroy_at: 17 * DAY }));
+    assert!(kept.after(&Act::Expire, 15 * DAY).leaving.is_empty());
+}

@@ -1,6 +1,6 @@
 //! One customer by seed: what happens at Stripe and on our pages, and what is told of it.
 use futures::future::join_all;
-use house::{Customer, House};
+use house::{Customer, House, Page};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::SliceRandom as _};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -10,58 +10,10 @@ use super::{
         story::{act, at_dashboard, deleted_at_dashboard, open_page, tried_at_dashboard, word},
         teller::{legacy, restated},
     },
-    STEPS_EACH,
+    LIMIT,
+    deal::{Beginning, Step, dealt},
 };
-use crate::world::list;
-
-/// How a life begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Beginning {
-    Pays,
-    /// The same page is completed in two tabs.
-    PaysInTwoTabs,
-    /// The page is closed in one tab and paid in another: one of both is refused.
-    PaysWhileThePageCloses,
-    /// The page closes before it is paid, and the customer orders again.
-    LapsesAndOrdersAgain,
-}
-
-/// What happens then.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
-    Renews,
-    FailsThenPays,
-    CancelsAtTheEnd,
-    TakesTheEndBack,
-    RefundedInPart,
-    DisputeOpened,
-    DisputeWon,
-    DisputeLost,
-    /// The customer takes a larger plan on our own page, and is charged the difference.
-    LargerPlan,
-    /// The customer chooses a smaller one for the next period, which comes.
-    SmallerPlan,
-    /// Somebody makes a subscription in Stripe's dashboard.
-    AnotherFromTheDashboard,
-    /// Ended at once; nothing follows.
-    Ends,
-    /// The customer is deleted at Stripe; nothing follows.
-    CustomerDeleted,
-}
-
-const MIDDLE: [Step; 11] = [
-    Step::Renews,
-    Step::FailsThenPays,
-    Step::CancelsAtTheEnd,
-    Step::TakesTheEndBack,
-    Step::RefundedInPart,
-    Step::DisputeOpened,
-    Step::DisputeWon,
-    Step::DisputeLost,
-    Step::LargerPlan,
-    Step::SmallerPlan,
-    Step::AnotherFromTheDashboard,
-];
+use crate::{shop::until, world::list};
 
 /// One customer, by seed.
 pub(crate) struct Life<'a> {
@@ -71,6 +23,8 @@ pub(crate) struct Life<'a> {
     pub(super) clean: bool,
     pub(super) beginning: Beginning,
     pub(super) steps: Vec<Step>,
+    /// Those of them that really happened.
+    pub(super) lived: Vec<Step>,
     customer: &'a Customer,
     pub(super) at_stripe: String,
     pub(super) order: Uuid,
@@ -81,21 +35,11 @@ pub(crate) struct Life<'a> {
 impl<'a> Life<'a> {
     pub(super) fn of(seed: u64, customer: &'a Customer) -> Self {
         let mut dice = StdRng::seed_from_u64(seed);
-        let beginning = match dice.random_range(0..100) {
-            0..55 => Beginning::Pays,
-            55..70 => Beginning::PaysInTwoTabs,
-            70..85 => Beginning::PaysWhileThePageCloses,
-            _ => Beginning::LapsesAndOrdersAgain,
-        };
-        let mut steps: Vec<Step> = (2..STEPS_EACH).map(|_| MIDDLE[dice.random_range(0..MIDDLE.len())]).collect();
-        steps.push(match dice.random_range(0..100) {
-            0..25 => Step::Ends,
-            25..50 => Step::CustomerDeleted,
-            _ => MIDDLE[dice.random_range(0..MIDDLE.len())],
-        });
+        let (beginning, steps) = dealt(seed, &mut dice);
         let clean = seed.is_multiple_of(10);
         let (at_stripe, subscription) = (String::new(), String::new());
-        Self { seed, dice, clean, beginning, steps, customer, at_stripe, order: Uuid::nil(), subscription, told: 0 }
+        let (lived, order) = (vec![], Uuid::nil());
+        Self { seed, dice, clean, beginning, steps, lived, customer, at_stripe, order, subscription, told: 0 }
     }
 
     /// Orders, and pays at Stripe.
@@ -129,78 +73,156 @@ impl<'a> Life<'a> {
         self.subscription = word(&paid["subscription"]);
     }
 
-    /// Lets one step happen at Stripe. What Stripe refuses there (an ended subscription, nothing left to give back) has not
-    /// happened.
-    pub(super) async fn happens(&self, house: &House, step: Step, state: &Value) {
-        let (subscription, customer) = (&self.subscription, &self.at_stripe);
-        let mine = |kind: &str, wanted: &dyn Fn(&Value) -> bool| {
-            let mut rows = list(&state[kind]).into_iter().rev();
-            rows.find(|row| row["customer"] == customer.as_str() && wanted(row)).map(|row| word(&row["id"]))
-        };
-        let stripe = house.stripe();
-        let control = async |path: String, body: Value| stripe.post(&format!("/_control/{path}"), body).await.ok();
-        let card = format!("customers/{customer}/card");
-        let renew = format!("subscriptions/{subscription}/renew");
-        let end = |cancel: &'static str| [("cancel_at_period_end", cancel)];
-        let at = format!("/v1/subscriptions/{subscription}");
-        match step {
-            Step::Renews => drop(control(renew, json!({})).await),
-            Step::FailsThenPays => {
-                control(card.clone(), json!({"fails": true})).await;
-                control(renew, json!({})).await;
-                control(card, json!({"fails": false})).await;
-                let now = stripe.state().await.expect("Stripe");
-                for invoice in list(&now["invoices"]).iter().filter(|row| row["customer"] == customer.as_str()) {
-                    if invoice["status"] == "open" {
-                        control(format!("invoices/{}/pay", word(&invoice["id"])), json!({})).await;
-                    }
-                }
-            }
-            Step::CancelsAtTheEnd => drop(tried_at_dashboard(house, &at, &end("true")).await),
-            Step::TakesTheEndBack => {
-                tried_at_dashboard(house, &at, &end("true")).await.ok();
-                tried_at_dashboard(house, &at, &end("false")).await.ok();
-            }
-            Step::RefundedInPart => {
-                let left = |row: &Value| row["paid"] == true && row["amount_refunded"] == 0 && row["disputed"] == false;
-                if let Some(charge) = mine("charges", &left) {
-                    at_dashboard(house, "/v1/refunds", &[("charge", &charge), ("amount", "100")]).await;
-                }
-            }
-            Step::DisputeOpened | Step::DisputeWon | Step::DisputeLost => {
-                let whole =
-                    |row: &Value| row["paid"] == true && row["amount_refunded"] == 0 && row["disputed"] == false;
-                let Some(charge) = mine("charges", &whole) else { return };
-                let dispute = control(format!("charges/{charge}/dispute"), json!({})).await.expect("a dispute");
-                let id = word(&dispute["id"]);
-                match step {
-                    Step::DisputeWon => drop(control(format!("disputes/{id}/win"), json!({})).await.expect("won")),
-                    Step::DisputeLost => drop(control(format!("disputes/{id}/lose"), json!({})).await.expect("lost")),
-                    _ => {}
-                }
-            }
-            Step::LargerPlan => drop(self.takes("medium").await),
-            Step::SmallerPlan => {
-                self.takes("tiny").await;
-                control(renew, json!({})).await;
-            }
-            Step::AnotherFromTheDashboard => {
-                let own = list(&state["subscriptions"]).into_iter().find(|row| row["id"] == subscription.as_str());
-                let made = json!({"price": own.expect("its subscription")["items"]["data"][0]["price"]["id"]});
-                control(format!("customers/{customer}/subscriptions"), made).await.expect("another subscription");
-            }
-            Step::Ends => drop(control(format!("subscriptions/{subscription}/cancel"), json!({})).await),
-            Step::CustomerDeleted => deleted_at_dashboard(house, &format!("/v1/customers/{customer}")).await,
+    /// Lives one of its steps, and remembers it if it really happened.
+    pub(super) async fn goes_on(&mut self, house: &House, step: Step, state: &Value) {
+        if self.happens(house, step, state).await {
+            self.lived.push(step);
         }
     }
 
-    /// Chooses another plan as a customer does; one that is not offered to the server is not chosen.
-    async fn takes(&self, plan: &str) -> Option<()> {
-        let visitor = &self.customer.visitor;
-        let server = self.customer.dashboard().await.ok()?.link("/dashboard/vps/").ok()?;
-        let plans = visitor.open(&format!("{server}plan/")).await.ok()?.ok().ok()?;
-        let price = visitor.open(plans.link(&format!("/plan/{plan}/")).ok()?.as_str()).await.ok()?.ok().ok()?;
-        visitor.submit(&price, &format!("/plan/{plan}/"), &[("restart", "yes")]).await.ok().map(drop)
+    /// Lets one step happen at Stripe, and gives whether it did. What Stripe refuses there (an ended subscription, nothing
+    /// left to give back) has not happened, nor a plan that is not offered to the server.
+    async fn happens(&self, house: &House, step: Step, state: &Value) -> bool {
+        let at = format!("/v1/subscriptions/{}", self.subscription);
+        let ends =
+            async |answer: &str| tried_at_dashboard(house, &at, &[("cancel_at_period_end", answer)]).await.is_ok();
+        match step {
+            Step::Renews => self.renews(house, state).await.is_some(),
+            Step::FailsThenPays => {
+                let failed = self.fails(house, state).await;
+                self.pays(house).await;
+                failed
+            }
+            // It is paid when everybody stands where Stripe says.
+            Step::SuspendedThenPays => self.fails(house, state).await,
+            Step::CancelsAtTheEnd => ends("true").await,
+            Step::TakesTheEndBack => ends("true").await && ends("false").await,
+            Step::RefundedInPart => {
+                let Some(charge) = self.whole_charge(state) else { return false };
+                at_dashboard(house, "/v1/refunds", &[("charge", &charge), ("amount", "100")]).await;
+                true
+            }
+            Step::DisputeOpened => self.disputed(house, state).await.is_some(),
+            Step::DisputeWon | Step::DisputeLost => {
+                let Some(dispute) = self.disputed(house, state).await else { return false };
+                let end = if step == Step::DisputeWon { "win" } else { "lose" };
+                act(house, &format!("disputes/{dispute}/{end}"), json!({})).await;
+                true
+            }
+            Step::LargerPlan => self.takes(house, "medium").await,
+            Step::SmallerPlan => {
+                let chosen = self.takes(house, "tiny").await;
+                self.renews(house, state).await.is_some() && chosen
+            }
+            Step::AnotherFromTheDashboard => {
+                let price = self.own(state)["items"]["data"][0]["price"]["id"].clone();
+                act(house, &format!("customers/{}/subscriptions", self.at_stripe), json!({"price": price})).await;
+                true
+            }
+            Step::Ends => {
+                act(house, &format!("subscriptions/{}/cancel", self.subscription), json!({})).await;
+                self.own(state)["status"] != "canceled"
+            }
+            Step::CustomerDeleted => {
+                deleted_at_dashboard(house, &format!("/v1/customers/{}", self.at_stripe)).await;
+                true
+            }
+        }
+    }
+
+    fn own(&self, state: &Value) -> Value {
+        let mut rows = list(&state["subscriptions"]).into_iter();
+        rows.find(|row| row["id"] == self.subscription.as_str()).expect("its subscription")
+    }
+
+    /// Its newest payment of which nothing went back.
+    fn whole_charge(&self, state: &Value) -> Option<String> {
+        let whole = |row: &Value| row["paid"] == true && row["amount_refunded"] == 0 && row["disputed"] == false;
+        let mut rows = list(&state["charges"]).into_iter().rev();
+        rows.find(|row| row["customer"] == self.at_stripe.as_str() && whole(row)).map(|row| word(&row["id"]))
+    }
+
+    async fn disputed(&self, house: &House, state: &Value) -> Option<String> {
+        let charge = self.whole_charge(state)?;
+        Some(word(&act(house, &format!("charges/{charge}/dispute"), json!({})).await["id"]))
+    }
+
+    /// The next period begins, in another second than the last one: no two periods are the same. Gives the subscription then;
+    /// nothing if it has ended.
+    async fn renews(&self, house: &House, state: &Value) -> Option<Value> {
+        let began = self.own(state)["items"]["data"][0]["current_period_start"].as_i64();
+        until("another second begins", LIMIT, || async {
+            let clock = house.stripe().get("/_control/clock").await.expect("Stripe's clock");
+            (clock["now"].as_i64() > began).then_some(())
+        })
+        .await;
+        let renew = format!("/_control/subscriptions/{}/renew", self.subscription);
+        house.stripe().post(&renew, json!({})).await.ok().filter(|after| after["status"] != "canceled")
+    }
+
+    /// Its card fails from now on, and the next period begins. Gives whether a payment is missing then.
+    async fn fails(&self, house: &House, state: &Value) -> bool {
+        act(house, &format!("customers/{}/card", self.at_stripe), json!({"fails": true})).await;
+        self.renews(house, state).await.is_some_and(|after| after["status"] == "past_due")
+    }
+
+    /// Its card is good again, and pays whatever is open.
+    pub(super) async fn pays(&self, house: &House) {
+        act(house, &format!("customers/{}/card", self.at_stripe), json!({"fails": false})).await;
+        let now = house.stripe().state().await.expect("Stripe");
+        let mine = |row: &&Value| row["customer"] == self.at_stripe.as_str() && row["status"] == "open";
+        for invoice in list(&now["invoices"]).iter().filter(mine) {
+            act(house, &format!("invoices/{}/pay", word(&invoice["id"])), json!({})).await;
+        }
+    }
+
+    /// Chooses another plan as a customer does, and waits until that has come to its end. Gives whether it was done: one that
+    /// is not offered to the server is not chosen.
+    async fn takes(&self, house: &House, plan: &str) -> bool {
+        let Some(price) = self.price_of(plan).await else { return false };
+        let named = price.attributes("input[name=instruction]", "value").pop().expect("a name for what is told");
+        let named: Uuid = named.parse().expect("a name for what is told");
+        let action = format!("/plan/{plan}/");
+        let status = until(&format!("{plan} is chosen"), LIMIT, || async {
+            let sent = self.customer.visitor.submit(&price, &action, &[("restart", "yes")]).await.ok()?;
+            Some(sent.status).filter(|status| *status < 500)
+        })
+        .await;
+        until(&format!("{plan} is settled"), LIMIT, || async {
+            let state: Option<String> = sqlx::query_scalar("select state from instructions where id = $1")
+                .bind(named)
+                .fetch_optional(house.db())
+                .await
+                .ok()?;
+            match state.as_deref() {
+                Some("accepted") => None,
+                Some(end) => Some(end == "done"),
+                // It was refused before it was written down.
+                None => (status != 200).then_some(false),
+            }
+        })
+        .await
+    }
+
+    /// The page with the price of another plan; nothing if that is not offered, or is the one it has for another term.
+    async fn price_of(&self, plan: &str) -> Option<Page> {
+        let server = self.page("/dashboard/").await?.link("/dashboard/vps/").ok()?;
+        let plans = self.page(&format!("{server}plan/")).await?;
+        let price = self.page(plans.link(&format!("/plan/{plan}/")).ok()?.as_str()).await?;
+        (!price.attributes("input[name=restart]", "value").is_empty()).then_some(price)
+    }
+
+    /// A page, asked for until it is answered; nothing if there is none.
+    async fn page(&self, address: &str) -> Option<Page> {
+        until(&format!("{address} is answered"), LIMIT, || async {
+            let page = self.customer.visitor.open(address).await.ok()?;
+            match page.status {
+                200 => Some(Some(page)),
+                404 | 409 => Some(None),
+                _ => None,
+            }
+        })
+        .await
     }
 
     /// What is told of it, and how.

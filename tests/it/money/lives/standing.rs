@@ -32,7 +32,13 @@ const OURS: &str = "
         'strangers', (select coalesce(jsonb_agg(distinct e.subscription_id order by e.subscription_id), '[]') from payment_events e
             where e.state = 'unclaimed' and e.customer_id in
                 (select c.id from billing_customers c where c.account_id = o.account_id)),
-        'waits', (select count(*) from attention a where a.order_id = o.id and a.settled_at is null)
+        'waits', (select count(*) from attention a where a.order_id = o.id and a.settled_at is null),
+        'stamp', (select v.id from services v where v.order_id = o.id),
+        'delivery', (select count(*) from timeline t where t.fact = 'order/' || o.id || '/delivered'),
+        'untold', (select count(*) from disputes d join payments p on p.id = d.payment_id where p.order_id = o.id and (
+            not exists (select from timeline t where t.fact = 'dispute/' || d.id || '/opened')
+            or d.status in ('won', 'lost')
+                and not exists (select from timeline t where t.fact = 'dispute/' || d.id || '/' || d.status)))
     ) from orders o";
 
 /// The same as Stripe says it.
@@ -43,9 +49,11 @@ fn expected(life: &Life<'_>, state: &Value) -> Value {
     };
     let subscriptions = of_customer("subscriptions");
     let own = subscriptions.iter().find(|row| row["id"] == life.subscription.as_str()).expect("its subscription");
-    let (phase, service) = match own["status"].as_str() {
-        Some("active") => ("active", "running"),
-        Some("canceled") => ("retained", "retained"),
+    let (phase, service, machine) = match own["status"].as_str() {
+        Some("active") => ("active", "running", "running"),
+        // What is missing here is missing until it is suspended.
+        Some("past_due") => ("suspended", "suspended", "stopped"),
+        Some("canceled") => ("retained", "retained", "stopped"),
         other => panic!("the subscription is {other:?}"),
     };
     let invoice_of = |row: &Value| row["parent"]["subscription_details"]["subscription"].clone();
@@ -71,6 +79,7 @@ fn expected(life: &Life<'_>, state: &Value) -> Value {
             "period_end": own["items"]["data"][0]["current_period_end"], "price": own["items"]["data"][0]["price"]["id"],
         },
         "services": [service],
+        "machines": [machine],
         "invoices": map(of_customer("invoices").iter().filter(|row| invoice_of(row) == own["id"])
             .map(|row| (word(&row["id"]), json!([row["status"], row["amount_paid"]]))).collect()),
         "payments": map(charges.iter().map(|row| (word(&row["id"]),
@@ -82,7 +91,14 @@ fn expected(life: &Life<'_>, state: &Value) -> Value {
         "twice": 0,
         "strangers": strangers,
         "waits": 0,
+        "delivery": 1,
+        "untold": 0,
     })
+}
+
+/// The command that lives these again.
+pub(super) fn repeats(seeds: &str) -> String {
+    format!("EZ_MONEY_SEED={seeds} cargo test --locked --workspace --test it -- --ignored --nocapture money::lives")
 }
 
 /// Every life that does not stand where Stripe says.
@@ -99,9 +115,14 @@ pub(super) async fn astray(house: &House, lives: &[Life<'_>]) -> Vec<String> {
     let state = house.stripe().state().await.expect("Stripe");
     let ours: Vec<(Uuid, Value)> = sqlx::query_as(OURS).fetch_all(house.db()).await.expect("the standings");
     let ours: BTreeMap<Uuid, Value> = ours.into_iter().collect();
+    let cluster = house.proxmox().expect("a stand-in").state().await.expect("the cluster");
+    let machines: Vec<Value> = list(&cluster["vms"]).into_iter().filter(|vm| vm["template"] != true).collect();
     let mut left = vec![];
     for life in lives {
-        let (stands, wanted) = (&ours[&life.order], expected(life, &state));
+        let (mut stands, wanted) = (ours[&life.order].clone(), expected(life, &state));
+        let stamp = stands["stamp"].as_str().unwrap_or("no service").to_owned();
+        let its_own = machines.iter().filter(|vm| vm["config"]["description"].to_string().contains(&stamp));
+        stands["machines"] = its_own.map(|vm| vm["status"].clone()).collect();
         let differs: Vec<String> = wanted
             .as_object()
             .into_iter()
@@ -112,7 +133,8 @@ pub(super) async fn astray(house: &House, lives: &[Life<'_>]) -> Vec<String> {
         if !differs.is_empty() {
             let (seed, clean) = (life.seed, life.clean);
             left.push(format!(
-                "EZ_MONEY_SEED={seed} cargo test --locked --workspace --test it -- --ignored --nocapture money::lives (clean: {clean}, {:?}, {:?}): {}",
+                "{} (clean: {clean}, {:?}, {:?}): {}",
+                repeats(&seed.to_string()),
                 life.beginning,
                 life.steps,
                 differs.join("; ")

@@ -183,6 +183,20 @@ impl From<Fault> for ActivityError {
     }
 }
 
+/// Gives an activity's error as a workflow may see it: one of no kind of ours is a fault of this program, which repeating
+/// does not mend, so it waits for staff.
+///
+/// Source: temporalio-sdk 1.1 makes of a panic an application failure without a type, and repeats it.
+pub fn sorted(error: ActivityError) -> ActivityError {
+    match error {
+        ActivityError::Application(failure) if failure.type_name().is_none() => {
+            let (doing, reason) = ("this program met a fault of its own".to_owned(), failure.to_string());
+            Fault::GiveUp { doing, reason, source: None }.into_activity()
+        }
+        sorted => sorted,
+    }
+}
+
 impl From<StoreError> for Fault {
     /// A database that is away is tried again; a row that contradicts what we were doing is given up.
     fn from(error: StoreError) -> Self {
@@ -218,6 +232,27 @@ mod tests {
         assert_eq!((given_up.type_name(), given_up.is_non_retryable()), (Some("give_up"), true));
         assert_eq!(again.to_string(), "reading a subscription: connection reset");
         assert_eq!(given_up.to_string(), "reading a subscription: no such subscription");
+    }
+
+    #[test]
+    fn a_panic_is_not_repeated_and_a_fault_of_a_kind_keeps_it() {
+        let panic = || std::io::Error::other("Activity function panicked: no row for ann@example.test");
+        let ActivityError::Application(told) = sorted(ActivityError::application(ApplicationFailure::new(panic())))
+        else {
+            panic!("not an application failure");
+        };
+        assert_eq!((told.type_name(), told.is_non_retryable()), (Some("give_up"), true));
+        assert!(
+            told.to_string().starts_with("this program met a fault of its own: Activity function panicked"),
+            "{told}"
+        );
+        assert!(!told.to_string().contains("ann@"), "{told}");
+
+        let ActivityError::Application(kept) = sorted(Vendor::Stripe.try_again("reading", panic()).into_activity())
+        else {
+            panic!("not an application failure");
+        };
+        assert_eq!((kept.type_name(), kept.is_non_retryable()), (Some("try_again"), false));
     }
 
     #[test]

@@ -22,6 +22,11 @@ const TRANSACTION_LIMIT: Duration = Duration::from_secs(10);
 /// A database transaction is tried for this long: without end, as far as a business is concerned. Not said, it would be
 /// some hundred seconds.
 const TRANSACTION_PATIENCE: Duration = Duration::from_hours(24 * 3_650);
+/// The longest pause before a database transaction is tried again: a database that is away for days must not fill the
+/// history, which ends a workflow at 51,200 events, and whoever waits shall wait no longer than this once it is back.
+const TRANSACTION_PAUSE: Duration = Duration::from_secs(30);
+/// A longer pause is a timer, which costs events once and lets the workflow's own task end.
+const TIMER_FROM: Duration = Duration::from_secs(5);
 /// Mail is tried for this long before a letter waits for staff.
 const LETTER_PATIENCE: Duration = Duration::from_hours(72);
 const LETTER_SUMMARY: &str = "hand the letter to the mail server";
@@ -85,12 +90,12 @@ pub(crate) fn transaction(token: Option<WorkflowCancellationToken>, summary: &st
     LocalActivityOptions::builder()
         .start_to_close_timeout(TRANSACTION_LIMIT)
         .schedule_to_close_timeout(TRANSACTION_PATIENCE)
-        .timer_backoff_threshold(Duration::from_secs(5))
+        .timer_backoff_threshold(TIMER_FROM)
         .retry_policy(
             RetryPolicy::builder()
                 .initial_interval(Duration::from_millis(100))
                 .backoff_coefficient(2.0)
-                .maximum_interval(Duration::from_secs(5))
+                .maximum_interval(TRANSACTION_PAUSE)
                 .non_retryable_error_types([GIVE_UP])
                 .build(),
         )

@@ -1,6 +1,7 @@
-//! What stands around every activity: a span that names workflow and order, and how long it took.
+//! What stands around every activity: a span that names workflow and order, how long it took, and what becomes of a panic.
 use std::time::Instant;
 
+use activities::fault::sorted;
 use temporalio_sdk::interceptors::{ActivityInboundInterceptor, ExecuteActivityInput, ExecuteActivityOutput, Next};
 use tracing::{Instrument, field::Empty};
 
@@ -32,7 +33,7 @@ impl ActivityInboundInterceptor for Spans {
         note_trace(&span);
         let done = async move {
             let began = Instant::now();
-            let result = next.run(input).await;
+            let result = next.run(input).await.map_err(sorted);
             let outcome = if result.is_ok() { "done" } else { "failed" };
             if !local {
                 tracing::info!(outcome, "an activity ended");

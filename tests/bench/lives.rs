@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use futures::{StreamExt as _, stream};
 use house::{Engine, House, Past};
 use serde_json::{Value, json};
-use sqlx::{Connection as _, PgConnection};
+use sqlx::PgPool;
 use temporalio_client::{Client, WorkflowStartOptions};
 use temporalio_common::{
     HasWorkflowDefinition, WorkflowDefinition,
@@ -18,13 +18,13 @@ use uuid::Uuid;
 
 use crate::figures::as_f64;
 use crate::machine::available_mib;
+use crate::patience::Patience;
 
 /// So many are made at Stripe, written down and given their workflows together.
 const TOGETHER: usize = 500;
 const AT_ONCE: usize = 32;
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+const PATIENCE: Patience = Patience { look_every: Duration::from_millis(500), limit: Duration::from_hours(1) };
 const TELL_EVERY: Duration = Duration::from_secs(5);
-const LIMIT: Duration = Duration::from_hours(1);
 /// With less than this the machine would soon do nothing but look for memory.
 const MEMORY_MIB_MIN: f64 = 512.0;
 
@@ -64,7 +64,7 @@ impl HasWorkflowDefinition for SubscriptionWorkflow {
 /// Puts so many accounts into the tables, each with a server that runs, and gives their subscriptions.
 pub(crate) async fn past(house: &House, many: i32) -> Result<Vec<Live>> {
     house.crowd(many, Past { running: 1, ..Past::default() }).await?;
-    until_linked(house).await?;
+    PATIENCE.until(1, "trails are linked", || linked_trails(house)).await?;
     let rows: Vec<(String, Uuid, Uuid, Uuid, String)> = sqlx::query_as(
         "select s.id, s.account_id, s.order_id, o.service_id, pr.stripe_price_id
          from subscriptions s join orders o on o.id = s.order_id join prices pr on pr.id = s.price_id order by s.id",
@@ -77,18 +77,10 @@ pub(crate) async fn past(house: &House, many: i32) -> Result<Vec<Live>> {
         .collect())
 }
 
-/// Waits until the worker has linked what the trail tells of them.
-async fn until_linked(house: &House) -> Result<()> {
-    let until = Instant::now() + LIMIT;
-    loop {
-        let waits: bool =
-            sqlx::query_scalar("select exists (select from audit_unlinked)").fetch_one(house.db()).await?;
-        if !waits {
-            return Ok(());
-        }
-        ensure!(Instant::now() < until, "the trail is not linked after {LIMIT:?}");
-        tokio::time::sleep(LOOK_EVERY).await;
-    }
+/// One once the worker has linked what the trail tells of them, nought before.
+async fn linked_trails(house: &House) -> Result<usize> {
+    let waits: bool = sqlx::query_scalar("select exists (select from audit_unlinked)").fetch_one(house.db()).await?;
+    Ok(usize::from(!waits))
 }
 
 /// Begins them all, says on standard error how far it is, and waits until each workflow has looked at Stripe once and sleeps.
@@ -194,11 +186,7 @@ fn input(live: &Live, receipted: &Value) -> Value {
 async fn until_looked(house: &House, first_line: i64, wanted: usize, begun: &AtomicUsize) -> Result<()> {
     let since = Instant::now();
     let (mut told_at, mut told) = (since, 0);
-    loop {
-        let looked = payments_told(house, first_line).await?;
-        if looked >= wanted {
-            return Ok(());
-        }
+    let tell = |looked: usize| -> Result<()> {
         if told_at.elapsed() >= TELL_EVERY {
             let rate = as_f64(looked.saturating_sub(told)) / told_at.elapsed().as_secs_f64();
             let (begun, free) = (begun.load(Ordering::Relaxed), available_mib()?);
@@ -210,27 +198,25 @@ async fn until_looked(house: &House, first_line: i64, wanted: usize, begun: &Ato
             ensure!(free > MEMORY_MIB_MIN, "the machine has no memory for more than {begun} of {wanted}");
             (told_at, told) = (Instant::now(), looked);
         }
-        ensure!(since.elapsed() < LIMIT, "only {looked} of {wanted} have looked at Stripe after {LIMIT:?}");
-        tokio::time::sleep(LOOK_EVERY).await;
-    }
+        Ok(())
+    };
+    PATIENCE.until_telling(wanted, "have looked at Stripe", || payments_told(house, first_line), tell).await
 }
 
 /// Waits until Temporal keeps a timer for each.
 async fn until_asleep(engine: &Engine, wanted: usize) -> Result<()> {
     let url = engine.temporal_databases().first().context("where Temporal keeps what it knows")?;
-    let mut db = PgConnection::connect(url.as_str()).await?;
-    let until = Instant::now() + LIMIT;
-    loop {
-        let asleep: i64 = sqlx::query_scalar(
-            "select count(distinct workflow_id) from timer_info_maps where starts_with(workflow_id, 'subscription-')",
-        )
-        .fetch_one(&mut db)
-        .await?;
-        if usize::try_from(asleep)? >= wanted {
-            db.close().await?;
-            return Ok(());
-        }
-        ensure!(Instant::now() < until, "only {asleep} of {wanted} sleep on a timer after {LIMIT:?}");
-        tokio::time::sleep(LOOK_EVERY).await;
-    }
+    let db = PgPool::connect(url.as_str()).await?;
+    PATIENCE.until(wanted, "sleep on a timer", || asleep(&db)).await?;
+    db.close().await;
+    Ok(())
+}
+
+async fn asleep(db: &PgPool) -> Result<usize> {
+    let asleep: i64 = sqlx::query_scalar(
+        "select count(distinct workflow_id) from timer_info_maps where starts_with(workflow_id, 'subscription-')",
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(usize::try_from(asleep)?)
 }

@@ -25,6 +25,7 @@ mod lives;
 mod load;
 mod machine;
 mod orders;
+mod patience;
 mod renewals;
 mod stations;
 mod web;

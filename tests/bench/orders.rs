@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use crate::figures::{Aim, Figure, as_f64, percentile_ms};
 use crate::machine::{Parts, house_cpu_secs, house_memory_mib};
+use crate::patience::Patience;
 use crate::stations::{self, Stations};
 use crate::web::told;
 use crate::{Benchmark, Stage, bare};
@@ -29,7 +30,7 @@ const WARM_UP: usize = 30;
 const BARE: usize = 600;
 /// How long the webhook door is pushed while orders are worked.
 const PUSHED: Duration = Duration::from_secs(4);
-const LIMIT: Duration = Duration::from_mins(5);
+const PATIENCE: Patience = Patience { look_every: Duration::from_millis(20), limit: Duration::from_mins(5) };
 const AT_ONCE: usize = 16;
 /// What the stand-in's tasks of one order take, in milliseconds before they are scaled: clone, configure, resize, start,
 /// and the guest's boot.
@@ -222,8 +223,7 @@ impl Shop {
             }
         });
         starts.buffer_unordered(AT_ONCE).collect::<Vec<Result<()>>>().await.into_iter().collect::<Result<()>>()?;
-        let question = "select count(*) from orders where id = any($1) and checkout_url is not null";
-        self.wait(question, &orders, many).await?;
+        PATIENCE.until(many, "orders have a payment page", || self.count_payable(&orders)).await?;
         Ok(orders)
     }
 
@@ -276,6 +276,13 @@ impl Shop {
         self.delivered(many).await
     }
 
+    /// How many of these have a payment page.
+    async fn count_payable(&self, orders: &[Uuid]) -> Result<usize> {
+        let question = "select count(*) from orders where id = any($1) and checkout_url is not null";
+        let payable: i64 = sqlx::query_scalar(question).bind(orders).fetch_one(self.house.db()).await?;
+        Ok(usize::try_from(payable)?)
+    }
+
     async fn count_delivered(&self) -> Result<usize> {
         let delivered: i64 = sqlx::query_scalar("select count(*) from orders where status = 'delivered'")
             .fetch_one(self.house.db())
@@ -292,24 +299,7 @@ impl Shop {
     }
 
     async fn delivered(&self, wanted: usize) -> Result<()> {
-        let until = Instant::now() + LIMIT;
-        while self.count_delivered().await? < wanted {
-            ensure!(Instant::now() < until, "orders are still not delivered");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        Ok(())
-    }
-
-    async fn wait(&self, question: &'static str, orders: &[Uuid], wanted: usize) -> Result<()> {
-        let until = Instant::now() + LIMIT;
-        loop {
-            let there: i64 = sqlx::query_scalar(question).bind(orders).fetch_one(self.house.db()).await?;
-            if usize::try_from(there)? == wanted {
-                return Ok(());
-            }
-            ensure!(Instant::now() < until, "only {there} of {wanted} orders have a payment page");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        PATIENCE.until(wanted, "orders are delivered", || self.count_delivered()).await
     }
 
     /// How long each order took from the webhook of its payment to its delivery.

@@ -11,6 +11,7 @@ use crate::Benchmark;
 use crate::figures::{Figure, as_f64, percentile_ms};
 use crate::idle::{Disk, Memory, Scene, how_many, told};
 use crate::lives::{self, Live, in_parallel, newest_line, payments_told};
+use crate::patience::Patience;
 
 /// It takes too long to be run unasked.
 pub(crate) const NAME: &str = "renewals";
@@ -18,8 +19,7 @@ const SUBSCRIPTIONS: i32 = 10_000;
 const AT_ONCE: usize = 16;
 /// How long nothing happens before and after they live, to see what that costs.
 const IDLE: Duration = Duration::from_secs(20);
-const LOOK_EVERY: Duration = Duration::from_millis(200);
-const LIMIT: Duration = Duration::from_hours(1);
+const PATIENCE: Patience = Patience { look_every: Duration::from_millis(200), limit: Duration::from_hours(1) };
 const RENEWALS_A_YEAR: f64 = 12.0;
 
 /// The benchmarks of this file.
@@ -39,9 +39,9 @@ async fn storm() -> Result<Vec<Figure>> {
     let began = Instant::now();
     in_parallel(lives, AT_ONCE, |live| renew(&house, live)).await?;
     let renewed = began.elapsed();
-    until(wanted, || payments_told(&house, line)).await?;
+    PATIENCE.until(wanted, "are mirrored", || payments_told(&house, line)).await?;
     let converged = began.elapsed();
-    until(wanted, || receipts(&house)).await?;
+    PATIENCE.until(wanted, "have a receipt", || receipts(&house)).await?;
     let took = began.elapsed();
     let times = times(&house, stormed, wanted).await?;
     let grown = (Disk::measured(&house).await?.whole() - size.whole()) * 1024.0;
@@ -72,18 +72,6 @@ async fn receipts(house: &House) -> Result<usize> {
     let question = "select count(*) from letters where kind = 'payment_received' and state = 'sent'";
     let sent: i64 = sqlx::query_scalar(question).fetch_one(house.db()).await?;
     Ok(usize::try_from(sent)?)
-}
-
-async fn until<F: Future<Output = Result<usize>>>(wanted: usize, count: impl Fn() -> F) -> Result<()> {
-    let until = Instant::now() + LIMIT;
-    loop {
-        let there = count().await?;
-        if there >= wanted {
-            return Ok(());
-        }
-        ensure!(Instant::now() < until, "only {there} of {wanted} after {LIMIT:?}");
-        tokio::time::sleep(LOOK_EVERY).await;
-    }
 }
 
 /// How long each took from the first event of its renewal to the line that its mirror got.

@@ -9,15 +9,12 @@ use futures::{StreamExt as _, stream};
 use house::{Engine, House, Past};
 use serde_json::{Value, json};
 use sqlx::PgPool;
-use temporalio_client::{Client, WorkflowStartOptions};
-use temporalio_common::{
-    HasWorkflowDefinition, WorkflowDefinition,
-    search_attributes::{SearchAttributeKey, SearchAttributes},
-};
+use temporalio_client::Client;
 use uuid::Uuid;
 
 use crate::figures::as_f64;
 use crate::machine::available_mib;
+use crate::named::Named;
 use crate::patience::Patience;
 
 /// So many are made at Stripe, written down and given their workflows together.
@@ -43,22 +40,6 @@ pub(crate) struct Live {
 struct Made {
     customer: String,
     invoice: Value,
-}
-
-/// The subscription workflow as the wire knows it.
-struct SubscriptionWorkflow;
-
-impl WorkflowDefinition for SubscriptionWorkflow {
-    type Input = Value;
-    type Output = Value;
-
-    fn name(&self) -> &'static str {
-        "subscription"
-    }
-}
-
-impl HasWorkflowDefinition for SubscriptionWorkflow {
-    type Run = Self;
 }
 
 /// Puts so many accounts into the tables, each with a server that runs, and gives their subscriptions.
@@ -152,17 +133,9 @@ async fn at_stripe(house: &House, live: Live) -> Result<Made> {
 
 /// Gives it its workflow.
 async fn start(house: &House, client: &Client, live: Live, made: Made, begun: &AtomicUsize) -> Result<()> {
-    let text = SearchAttributeKey::<String>::keyword;
-    let found_by = SearchAttributes::new([
-        text("EzKind").value_set("subscription".to_owned()),
-        text("EzStage").value_set("active".to_owned()),
-        text("EzAccount").value_set(live.account.to_string()),
-        SearchAttributeKey::<bool>::bool("EzNeedsAttention").value_set(false),
-    ]);
-    let workflow = format!("subscription-{}", live.id);
-    let options =
-        WorkflowStartOptions::new(house.task_queue().to_owned(), workflow).search_attributes(found_by).build();
-    client.start_workflow(SubscriptionWorkflow, input(&live, &made.invoice), options).await?;
+    let input = input(&live, &made.invoice);
+    let workflow = Named { kind: "subscription", id: live.id, account: live.account, stage: "active" };
+    workflow.start(house, client, input).await?;
     begun.fetch_add(1, Ordering::Relaxed);
     Ok(())
 }

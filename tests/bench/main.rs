@@ -24,6 +24,7 @@ mod idle;
 mod lives;
 mod load;
 mod machine;
+mod named;
 mod orders;
 mod patience;
 mod renewals;

@@ -5,15 +5,11 @@ use anyhow::{Result, ensure};
 use futures::{FutureExt as _, StreamExt as _, stream};
 use house::{Catalogue, House, HouseOptions, PolicySecs};
 use serde_json::{Value, json};
-use temporalio_client::WorkflowStartOptions;
-use temporalio_common::{
-    HasWorkflowDefinition, WorkflowDefinition,
-    search_attributes::{SearchAttributeKey, SearchAttributes},
-};
 use uuid::Uuid;
 
 use crate::figures::{Aim, Figure, as_f64, percentile_ms};
 use crate::machine::{Parts, house_cpu_secs, house_memory_mib};
+use crate::named::Named;
 use crate::patience::Patience;
 use crate::stations::{self, Stations};
 use crate::web::told;
@@ -162,22 +158,6 @@ async fn door(stage: &Stage) -> Result<Vec<Figure>> {
     Ok(vec![rate, lost, delivered])
 }
 
-/// The order workflow as the wire knows it.
-struct OrderWorkflow;
-
-impl WorkflowDefinition for OrderWorkflow {
-    type Input = Value;
-    type Output = Value;
-
-    fn name(&self) -> &'static str {
-        "order"
-    }
-}
-
-impl HasWorkflowDefinition for OrderWorkflow {
-    type Run = Self;
-}
-
 /// A house with room for every order, and one account that buys.
 struct Shop {
     house: House,
@@ -213,28 +193,12 @@ impl Shop {
         let orders: Vec<Uuid> = (0..many).map(|_| Uuid::new_v4()).collect();
         let starts = stream::iter(orders.clone().into_iter().enumerate()).map(|(number, order)| {
             let (client, input) = (client.clone(), self.input(order, number));
-            let id = format!("order-{order}");
-            async move {
-                let options = WorkflowStartOptions::new(self.house.task_queue().to_owned(), id)
-                    .search_attributes(self.found_by())
-                    .build();
-                client.start_workflow(OrderWorkflow, input, options).await?;
-                Ok(())
-            }
+            let workflow = Named { kind: "order", id: order.to_string(), account: self.account, stage: "reserve" };
+            async move { workflow.start(&self.house, &client, input).await }
         });
         starts.buffer_unordered(AT_ONCE).collect::<Vec<Result<()>>>().await.into_iter().collect::<Result<()>>()?;
         PATIENCE.until(many, "orders have a payment page", || self.count_payable(&orders)).await?;
         Ok(orders)
-    }
-
-    fn found_by(&self) -> SearchAttributes {
-        let text = SearchAttributeKey::<String>::keyword;
-        SearchAttributes::new([
-            text("EzKind").value_set("order".to_owned()),
-            text("EzStage").value_set("reserve".to_owned()),
-            text("EzAccount").value_set(self.account.to_string()),
-            SearchAttributeKey::<bool>::bool("EzNeedsAttention").value_set(false),
-        ])
     }
 
     fn input(&self, order: Uuid, number: usize) -> Value {

@@ -31,6 +31,21 @@ pub struct OpenInstruction {
     pub overtaken: bool,
 }
 
+/// Asks for what was told, of which this holds.
+macro_rules! open_rows {
+    ($which:tt, $($given:expr),+ $(,)?) => {
+        sqlx::query_as!(
+            OpenRow,
+            r#"select i.id, i.subscription_id, i.order_id, i.kind, i.about, i.amount_minor, i.currency, i.until, i.actor,
+                i.reason, i.asked_at, exists (select from instructions later
+                    where later.subscription_id = i.subscription_id and later.asked_at > i.asked_at
+                        and later.state = 'done') as "overtaken!"
+               from instructions i where "# + $which,
+            $($given),+
+        )
+    };
+}
+
 impl Store {
     /// Everything that was told more than a minute ago and has not come to its end, to be looked at.
     pub async fn unsettled_instructions(&self) -> Result<Vec<Difference>, StoreError> {
@@ -59,31 +74,18 @@ impl Store {
     ///
     /// *Errors*: [`StoreError::Corrupt`] when it cannot be read.
     pub async fn open_instruction(&self, id: InstructionId) -> Result<Option<OpenInstruction>, StoreError> {
-        let row = sqlx::query_as!(
-            OpenRow,
-            r#"select i.id, i.subscription_id, i.order_id, i.kind, i.about, i.amount_minor, i.currency, i.until, i.actor,
-                i.reason, i.asked_at, exists (select from instructions later
-                    where later.subscription_id = i.subscription_id and later.asked_at > i.asked_at
-                        and later.state = 'done') as "overtaken!"
-               from instructions i where i.id = $1 and i.state = 'accepted'"#,
-            id.0,
-        )
-        .fetch_optional(&self.pool)
-        .await
-        .doing("reading an open instruction")?;
+        let row = open_rows!("i.id = $1 and i.state = 'accepted'", id.0)
+            .fetch_optional(&self.pool)
+            .await
+            .doing("reading an open instruction")?;
         row.map(OpenRow::read).transpose()
     }
 
     /// What a subscription whose workflow was lost still has to do, oldest first.
     pub async fn to_carry_on(&self, subscription: &SubscriptionId) -> Result<Vec<Instruction>, StoreError> {
-        let rows = sqlx::query_as!(
-            OpenRow,
-            r#"select i.id, i.subscription_id, i.order_id, i.kind, i.about, i.amount_minor, i.currency, i.until, i.actor,
-                i.reason, i.asked_at, exists (select from instructions later
-                    where later.subscription_id = i.subscription_id and later.asked_at > i.asked_at
-                        and later.state = 'done') as "overtaken!"
-               from instructions i where i.subscription_id = $1 and i.state = 'accepted'
-               order by i.asked_at, i.id limit $2"#,
+        let rows = open_rows!(
+            "i.subscription_id = $1 and i.state = 'accepted'
+               order by i.asked_at, i.id limit $2",
             subscription.0,
             LISTED_LIMIT,
         )

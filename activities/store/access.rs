@@ -450,6 +450,7 @@ async fn forget(db: &mut PgConnection, route: &str, subject: &[u8; 32]) -> Resul
     Ok(())
 }
 
+/// Queues a letter to a user about something that happens once.
 pub(crate) async fn queue(db: &mut PgConnection, kind: &str, about: Uuid, user: Uuid) -> Result<(), StoreError> {
     sqlx::query!(
         "insert into letters (occasion, kind, user_id, state) values ($1, $2, $3, 'queued')",

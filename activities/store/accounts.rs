@@ -1,7 +1,7 @@
 //! Accounts and the people who log in for them.
 use crate::{
     Store, StoreError,
-    access::{end_all, lock_user},
+    access::{end_all, lock_user, queue},
     audit::{self, Actor},
     factors::forget_those_before,
     fault::{Doing, word},
@@ -378,13 +378,5 @@ async fn ask(db: &mut PgConnection, user: UserId) -> Result<(), StoreError> {
     .execute(&mut *db)
     .await
     .doing("making a verification")?;
-    sqlx::query!(
-        "insert into letters (occasion, kind, user_id, state) values ($1, 'verify_address', $2, 'queued')",
-        format!("verify_address/{id}"),
-        user.0,
-    )
-    .execute(db)
-    .await
-    .doing("queueing a letter")?;
-    Ok(())
+    queue(db, "verify_address", id, user.0).await
 }

@@ -1,7 +1,7 @@
 //! Invitations to belong to an account: a link that works once, for a week, for whoever reads mail at one address.
 use crate::{
     Store, StoreError, User,
-    access::{LinkState, Pressed, USER_EPOCH},
+    access::{LinkState, Pressed, USER_EPOCH, queue},
     accounts::{NewUser, insert_user, normal},
     audit::{self, Actor, Entry},
     fault::{Doing, word},
@@ -132,14 +132,7 @@ impl Store {
         .execute(&mut *tx)
         .await
         .doing("inviting")?;
-        sqlx::query!(
-            "insert into letters (occasion, kind, user_id, state) values ($1, 'member_invitation', $2, 'queued')",
-            format!("member_invitation/{id}"),
-            by.id.0,
-        )
-        .execute(&mut *tx)
-        .await
-        .doing("queueing a letter")?;
+        queue(&mut tx, "member_invitation", id, by.id.0).await?;
         // Not whom: the trail outlives the invitation, and whoever is invited has no account in which it could be forgotten.
         let asked = json!({ "role": role.as_str() });
         audit::note_by(&mut tx, by, "invitation.made", format!("invitation/{id}"), (None, Some(asked))).await?;

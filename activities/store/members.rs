@@ -5,7 +5,7 @@
 //! always an account its user owns.
 use crate::{
     Store, StoreError, User,
-    access::{USER_EPOCH, actor, told},
+    access::{USER_EPOCH, actor, queue, told},
     audit::{self, Actor},
     fault::{Doing, word},
     sessions, tokens,
@@ -420,13 +420,5 @@ async fn empty_account(db: &mut PgConnection, owner: UserId, name: &str) -> Resu
 
 /// Queues the letter that says that what somebody may do has changed.
 async fn tell(db: &mut PgConnection, member: UserId) -> Result<(), StoreError> {
-    sqlx::query!(
-        "insert into letters (occasion, kind, user_id, state) values ($1, 'membership_changed', $2, 'queued')",
-        format!("membership_changed/{}", Uuid::new_v4()),
-        member.0,
-    )
-    .execute(db)
-    .await
-    .doing("queueing a letter")?;
-    Ok(())
+    queue(db, "membership_changed", Uuid::new_v4(), member.0).await
 }

@@ -3,7 +3,7 @@
 //! to be lost, the question is asked again on a new one. That is safe because nothing but reading goes through here.
 //!
 //! ```text
-//! loop { lane = readers.lane();  answer = ask(lane);  lane.judged(answer) --> the answer | lost meanwhile: once more }
+//! loop { lane = self.lane();  answer = question(lane);  lane.judged(answer) --> the answer | lost meanwhile: once more }
 //! ```
 use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
 use std::{
@@ -41,10 +41,27 @@ impl Readers {
         Self { options, lanes: Semaphore::new(lanes.max(1)), resting: Mutex::default() }
     }
 
+    /// Asks about these keys, and once more on another connection when one turned out to be lost.
+    ///
+    /// *Errors*: the question's own, or no connection became free or could be made within five seconds each.
+    pub(crate) async fn ask<K, T>(
+        &self,
+        keys: &[K],
+        question: impl AsyncFn(&mut PgConnection, &[K]) -> Result<T, sqlx::Error>,
+    ) -> Result<T, sqlx::Error> {
+        loop {
+            let mut lane = self.lane().await?;
+            let answer = question(&mut lane.connection, keys).await;
+            if let Some(answer) = lane.judged(answer) {
+                return answer;
+            }
+        }
+    }
+
     /// A connection to ask one question on.
     ///
     /// *Errors*: none became free or could be made within five seconds each.
-    pub(crate) async fn lane(&self) -> Result<Lane<'_>, sqlx::Error> {
+    async fn lane(&self) -> Result<Lane<'_>, sqlx::Error> {
         let Ok(Ok(turn)) = timeout(LANE_WITHIN, self.lanes.acquire()).await else {
             return Err(sqlx::Error::PoolTimedOut);
         };
@@ -74,9 +91,9 @@ impl Readers {
 }
 
 /// One connection, for one question. Dropped without [`Lane::judged`], as by a visitor who goes away, it is closed.
-pub(crate) struct Lane<'a> {
+struct Lane<'a> {
     readers: &'a Readers,
-    pub(crate) connection: PgConnection,
+    connection: PgConnection,
     is_new: bool,
     _turn: SemaphorePermit<'a>,
 }
@@ -84,7 +101,7 @@ pub(crate) struct Lane<'a> {
 impl Lane<'_> {
     /// Gives the answer, and the connection back. Nothing when the connection had been lost while it rested: the question
     /// is then to be asked again, on another.
-    pub(crate) fn judged<T>(self, answer: Result<T, sqlx::Error>) -> Option<Result<T, sqlx::Error>> {
+    fn judged<T>(self, answer: Result<T, sqlx::Error>) -> Option<Result<T, sqlx::Error>> {
         match &answer {
             Err(fault) if is_lost(fault) => {
                 // What happened to one happened to all that rested, mostly.

@@ -336,13 +336,8 @@ pub(crate) fn together(readers: &Arc<Readers>) -> Together<String, LoadedRow> {
 }
 
 async fn read(readers: Arc<Readers>, keys: Vec<String>) -> Found<String, LoadedRow> {
-    loop {
-        let mut lane = readers.lane().await.doing(READING)?;
-        let asked = rows(&mut lane.connection, &keys).await;
-        if let Some(asked) = lane.judged(asked) {
-            return Ok(asked.doing(READING)?.into_iter().map(|row| (row.id.clone(), row)).collect());
-        }
-    }
+    let rows = readers.ask(&keys, rows).await.doing(READING)?;
+    Ok(rows.into_iter().map(|row| (row.id.clone(), row)).collect())
 }
 
 async fn rows(db: &mut PgConnection, keys: &[String]) -> core::result::Result<Vec<LoadedRow>, sqlx::Error> {

@@ -80,13 +80,7 @@ pub(crate) fn together(readers: &Arc<Readers>) -> Together<Uuid, Vec<Row>> {
 }
 
 async fn read(readers: Arc<Readers>, accounts: Vec<Uuid>) -> Found<Uuid, Vec<Row>> {
-    let rows = loop {
-        let mut lane = readers.lane().await.doing(READING)?;
-        let asked = rows(&mut lane.connection, &accounts).await;
-        if let Some(asked) = lane.judged(asked) {
-            break asked.doing(READING)?;
-        }
-    };
+    let rows = readers.ask(&accounts, rows).await.doing(READING)?;
     let mut of_each: HashMap<Uuid, Vec<Row>> = HashMap::with_capacity(accounts.len());
     for row in rows {
         of_each.entry(row.account).or_default().push(row);

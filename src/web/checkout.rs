@@ -22,7 +22,6 @@ use super::{
     Portal, Shared,
     engine::EngineRefusal,
     fields::{Field, Summary},
-    limits::Way,
     page::{self, Refusal, Shell},
     posted::Posted,
     redirect, ssh_key,
@@ -183,8 +182,7 @@ pub(crate) async fn submit(State(portal): Shared, Path(slug): Path<String>, mut 
         let input = checked(&portal, &mut form, &posted, &user)?;
         let Some(input) = input else { return Err(CheckoutRefusal::Faulted(shell, Box::new(form))) };
         if is_new {
-            let network = portal.by_network(Way::Checkout, &posted.visitor.caller)?;
-            portal.take(&[network, portal.for_account(Way::Checkout, user.account.0)?]).await?;
+            portal.take_order(&posted.visitor.caller, user.account).await?;
         }
         let reply = match portal.temporal.open_checkout(input).await {
             Ok(reply) => reply,

@@ -17,7 +17,6 @@ use super::{
     Portal, Shared,
     checkout::{machine, service_of},
     fields::{Field, Summary},
-    limits::Way,
     page::{self, Refusal, Shell},
     posted::Posted,
     redirect,
@@ -118,8 +117,7 @@ pub(crate) async fn submit(State(portal): Shared, Path(id): Path<String>, mut po
         let Some((hostname, sealed_ssh_key)) = machine(&portal, &form.images, fields, &posted)? else {
             return Err(FurtherRefusal::Faulted(Box::new(Whole { shell, form })));
         };
-        let network = portal.by_network(Way::Checkout, &posted.visitor.caller)?;
-        portal.take(&[network, portal.for_account(Way::Checkout, user.account.0)?]).await?;
+        portal.take_order(&posted.visitor.caller, user.account).await?;
         let input = OrderInput {
             order,
             account: user.account,

@@ -7,6 +7,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::Response,
 };
+use domain::ids::AccountId;
 use store::{Counted, Rule, Taken};
 use uuid::Uuid;
 
@@ -144,6 +145,15 @@ impl Portal {
                 Err(Refusal::Slower { secs, locked })
             }
         }
+    }
+
+    /// Counts an order for the network it comes from and for the account it is of.
+    ///
+    /// *Errors*: [`Refusal::Slower`] when one of them is closed.
+    pub(crate) async fn take_order(&self, caller: &Caller, account: AccountId) -> Result<(), Refusal> {
+        let network = self.by_network(Way::Checkout, caller)?;
+        self.take(&[network, self.for_account(Way::Checkout, account.0)?]).await?;
+        Ok(())
     }
 
     /// Takes one try back for each of these: it was not made.

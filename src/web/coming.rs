@@ -8,6 +8,7 @@ use axum::{
 };
 use contract::subscription::Outlook;
 use domain::{
+    DAY_SECS,
     billing::{
         Act, Phase,
         forecast::{Coming, ComingAct, forecast},
@@ -29,7 +30,6 @@ use super::{
 
 /// How far the page looks ahead.
 const DAYS_AHEAD: i64 = 14;
-const DAY_SECS: i64 = 86_400;
 /// How many workflows are asked at a time, and how long each may take.
 const ASKED_AT_ONCE: usize = 16;
 const ASKED_FOR: Duration = Duration::from_secs(3);

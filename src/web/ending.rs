@@ -5,6 +5,7 @@ use axum::{
     response::Response,
 };
 use domain::{
+    DAY_SECS,
     billing::Phase,
     ids::{AccountId, InstructionId, ServiceId},
     instruction::{Ask, AskKind},
@@ -19,8 +20,6 @@ use super::{
     tell::{self, Untold},
     visitor::Customer,
 };
-
-const DAY_SECS: i64 = 86_400;
 
 #[derive(Template)]
 #[template(path = "page/cancel.html")]

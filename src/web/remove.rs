@@ -7,6 +7,7 @@ use axum::{
     response::Response,
 };
 use domain::{
+    DAY_SECS,
     ids::{InstructionId, ServiceId},
     instruction::{Ask, AskKind, InstructionState},
     service::ServiceStatus,
@@ -22,7 +23,6 @@ use super::{
     visitor::Customer,
 };
 
-const DAY_SECS: i64 = 86_400;
 const PAID_FOR: &str = "Your plan was begun for this server and ends with it. Cancel the plan instead.";
 const UNSURE: &str = "Tick the box to say that you are sure. Nothing was changed.";
 

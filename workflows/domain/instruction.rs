@@ -1,6 +1,6 @@
 //! What a person tells a running subscription to do: staff about its money and its suspension, the customer about its end.
 use crate::{
-    UnixSecs,
+    DAY_SECS, UnixSecs,
     ids::{InstructionId, ServiceId},
     money::Money,
     states,
@@ -12,7 +12,7 @@ use alloc::{
 use serde::{Deserialize, Serialize};
 
 /// How far ahead a hold or an extension may reach.
-pub const AHEAD_MAX_SECS: i64 = 400 * 86_400;
+pub const AHEAD_MAX_SECS: i64 = 400 * DAY_SECS;
 /// How many instructions of one subscription may wait at once.
 pub const WAITING_MAX: usize = 20;
 /// The longest reason, in characters.

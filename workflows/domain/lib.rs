@@ -20,3 +20,6 @@ pub mod states;
 
 /// A point in time as whole seconds since 1970-01-01T00:00:00Z. Histories, inputs and Stripe carry time in this shape.
 pub type UnixSecs = i64;
+
+/// A day in the same measure.
+pub const DAY_SECS: i64 = 86_400;

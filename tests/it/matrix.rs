@@ -6,7 +6,7 @@
 //! | column | rows that call a vendor | `mail.send` | database steps |
 //! |---|---|---|---|
 //! | run twice; undo run twice | `again`: a workflow set back does it all once more; `twice` | `again` | `again` |
-//! | fails for good | `stuck`: seen on both sides; retried, abandoned, skipped | `letters` | `ledger` |
+//! | fails for good | `stuck`, `nameless`: seen on both sides; retried, abandoned, skipped | `letters` | `ledger` |
 //! | worker killed after the effect | `wire` | `letters` | `ledger` |
 //! | work done but answer lost | `wire` | `letters` | `ledger` |
 //! | 429/503 | `wire` | `letters` | `ledger` |
@@ -27,6 +27,7 @@ mod by_hand;
 mod checks;
 mod ledger;
 mod letters;
+mod nameless;
 mod order;
 mod reads;
 mod rows;

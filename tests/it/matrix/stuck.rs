@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{
     by_hand::by_hand,
     checks::{Repeats, World},
-    order::{LIMIT, Story, When},
+    order::{Bought, LIMIT, Story, When},
     rows::{ROWS, Row, Vendor},
     story::{Aim, Cell, control, decide_firmly},
 };
@@ -21,13 +21,32 @@ use crate::{
 /// What the vendor says, in words that staff must read again.
 const WORDS: &str = "broken for good";
 
-async fn house(name: &str) -> House {
+pub(super) async fn house(name: &str) -> House {
     open_with(HouseOptions::named(name).with_gates()).await
 }
 
-fn broken() -> [Value; 1] {
+/// A refusal that stays, in the form of whichever vendor.
+pub(super) fn refused(status: u16) -> [Value; 1] {
     let error = json!({"type": "invalid_request_error", "message": WORDS});
-    [json!({"kind": "status", "status": 400, "body": {"data": null, "message": WORDS, "error": error}})]
+    [json!({"kind": "status", "status": status, "body": {"data": null, "message": WORDS, "error": error}})]
+}
+
+fn broken() -> [Value; 1] {
+    refused(400)
+}
+
+/// A cell for each row, all with the same faults.
+pub(super) async fn cells<'a>(
+    house: &'a House,
+    rows: impl IntoIterator<Item = &'static Row>,
+    faults: &'a [Value],
+) -> Vec<Cell<'a>> {
+    let client = house.temporal().await.expect("Temporal");
+    let mut cells = vec![];
+    for row in rows {
+        cells.push(Cell::new(house, &client, row, faults).await);
+    }
+    cells
 }
 
 /// What waits with the vendor's words in its reason: the workflow and its step.
@@ -78,8 +97,19 @@ async fn mend(house: &House) {
     }
 }
 
+/// Waits until so many steps are stuck, looks at them from both sides, mends the vendors and tells each step to try again.
+pub(super) async fn see_and_retry(house: &House, number: usize) {
+    let staff = staff(house).await;
+    let stuck = until_stuck(house, number).await;
+    assert_both_sides_agree(house, &staff, &stuck).await;
+    mend(house).await;
+    for workflow_id in stuck.keys() {
+        decide_firmly(house, workflow_id, &[("verdict", "retry")]).await;
+    }
+}
+
 /// Nothing waits for a person any more, and each order ended as its story says.
-async fn assert_all_ended_well(house: &House, cells: &[Cell<'_>], how: &str) {
+pub(super) async fn assert_all_ended_well(house: &House, cells: &[Cell<'_>], how: &str) {
     until("Temporal shows nothing any more", LIMIT, || async {
         needing_attention(house).await.is_empty().then_some(())
     })
@@ -93,22 +123,9 @@ async fn assert_all_ended_well(house: &House, cells: &[Cell<'_>], how: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_vendor_call_that_fails_for_good_is_seen_on_both_sides_and_a_retry_ends_it() {
-    let house = house("matrix-stuck").await;
-    let (client, faults) = (house.temporal().await.expect("Temporal"), broken());
-    let mut cells = vec![];
-    for row in ROWS.iter().chain(&LOOKS).chain(&OTHER_CALLS) {
-        cells.push(Cell::new(&house, &client, row, &faults).await);
-    }
-    let number = cells.len();
-    let person = async {
-        let staff = staff(&house).await;
-        let stuck = until_stuck(&house, number).await;
-        assert_both_sides_agree(&house, &staff, &stuck).await;
-        mend(&house).await;
-        for workflow_id in stuck.keys() {
-            decide_firmly(&house, workflow_id, &[("verdict", "retry")]).await;
-        }
-    };
+    let (house, faults) = (house("matrix-stuck").await, broken());
+    let mut cells = cells(&house, ROWS.iter().chain(&LOOKS).chain(&OTHER_CALLS), &faults).await;
+    let person = see_and_retry(&house, cells.len());
     tokio::join!(join_all(cells.iter_mut().map(Cell::live)), person);
     assert_all_ended_well(&house, &cells, "retried").await;
 }
@@ -125,11 +142,7 @@ async fn all_stuck<'a>(
     rows: &[&'static Row],
     faults: &'a [Value],
 ) -> (Vec<Cell<'a>>, BTreeMap<String, String>) {
-    let client = house.temporal().await.expect("Temporal");
-    let mut cells = vec![];
-    for row in rows {
-        cells.push(Cell::new(house, &client, row, faults).await);
-    }
+    let mut cells = cells(house, rows.iter().copied(), faults).await;
     join_all(cells.iter_mut().map(Cell::begin_to_its_fault)).await;
     let stuck = until_stuck(house, cells.len()).await;
     (cells, stuck)
@@ -224,12 +237,8 @@ async fn assert_not_given_up(staff: &Customer, workflow_id: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_step_of_a_subscription_and_a_step_back_cannot_be_given_up_and_are_skipped_once_they_are_done_by_hand() {
-    let house = house("matrix-by-hand").await;
-    let (client, faults) = (house.temporal().await.expect("Temporal"), broken());
-    let mut cells = vec![];
-    for row in of_later() {
-        cells.push(Cell::new(&house, &client, row, &faults).await);
-    }
+    let (house, faults) = (house("matrix-by-hand").await, broken());
+    let mut cells = cells(&house, of_later(), &faults).await;
     let number = cells.len();
     assert_eq!(number, 5);
     let person = async {
@@ -249,8 +258,15 @@ async fn a_step_of_a_subscription_and_a_step_back_cannot_be_given_up_and_are_ski
     assert_all_ended_well(&house, &cells, "done by hand").await;
 }
 
+/// How a task of the order's machine stands. A task's id names its kind and its machine, and is written into the path with its
+/// colons encoded.
+fn task(order: &Bought<'_>, kind: &str) -> Aim {
+    let path = format!("%3A{kind}%3A{}%3A", order.vmid);
+    Aim { vendor: Vendor::Machines, method: "GET", path, contains: String::new() }
+}
+
 /// What an activity asks for besides the one call that does its work.
-static OTHER_CALLS: [Row; 4] = [
+static OTHER_CALLS: [Row; 6] = [
     Row {
         activity: "payment.open_checkout",
         story: Story::Delivered,
@@ -283,6 +299,18 @@ static OTHER_CALLS: [Row; 4] = [
             path: format!("/qemu/{}/status/stop", order.vmid),
             contains: String::new(),
         },
+    },
+    Row {
+        activity: "machine.configure",
+        story: Story::Delivered,
+        when: When::Pay,
+        aim: |order| task(order, "qmconfig"),
+    },
+    Row {
+        activity: "machine.destroy",
+        story: Story::GivenUp,
+        when: When::GiveUp,
+        aim: |order| task(order, "qmdestroy"),
     },
     Row {
         activity: "payment.refund",
@@ -337,13 +365,9 @@ static LOOKS: [Row; 3] = [
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_page_that_says_not_found_is_never_taken_for_absence() {
     let house = house("matrix-absent").await;
-    let client = house.temporal().await.expect("Temporal");
     let page = "<h1>404</h1> broken for good: Configuration file 'nodes/pve1/qemu-server/1.conf' does not exist";
     let faults = [json!({"kind": "status", "status": 404, "body": page})];
-    let mut cells = vec![];
-    for row in &LOOKS {
-        cells.push(Cell::new(&house, &client, row, &faults).await);
-    }
+    let mut cells = cells(&house, &LOOKS, &faults).await;
     let orders: Vec<String> = cells.iter().map(|cell| cell.bought.workflow_id()).collect();
     let person = async {
         // Stripe's own answers are JSON; whatever is none is asked again, so the third goes on by itself once it is mended.

@@ -296,6 +296,21 @@ impl Machines {
         Ok(vms.collect())
     }
 
+    /// What a VM is configured with, in Proxmox's words.
+    pub async fn config(&self, vmid: u32) -> Result<Value> {
+        let config = match self {
+            Self::StandIn(control) => control.state().await?["vms"][vmid.to_string()]["config"].clone(),
+            Self::Fakepve { url, authorization, http, .. } => {
+                let vms = self.vms().await?;
+                let node = &vms.get(&vmid).with_context(|| format!("no machine {vmid} in {vms:?}"))?.node;
+                let address = url.join(&format!("/api2/json/nodes/{node}/qemu/{vmid}/config"))?;
+                answered(http.get(address).header("Authorization", authorization)).await?["data"].clone()
+            }
+        };
+        let found = Some(config).filter(|config| !config.is_null());
+        found.with_context(|| format!("nothing configures machine {vmid}"))
+    }
+
     /// The stand-in's control API.
     ///
     /// *Errors*: the house runs on fakepve, which has none.

@@ -36,7 +36,7 @@ mod stuck;
 mod wire;
 
 pub(crate) use ledger::TRIGGERS;
-pub(crate) use order::{Bought, LIMIT, Story, change_price};
+pub(crate) use order::{Bought, LIMIT, Story, change_price, change_to_medium};
 pub(crate) use story::decide_firmly;
 
 const COLUMNS: [&str; 8] = [

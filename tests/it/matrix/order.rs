@@ -231,17 +231,7 @@ impl<'a> Bought<'a> {
 
     /// Its price is changed in Stripe's dashboard.
     pub(crate) async fn is_repriced(&self) {
-        let state = self.house.stripe().state().await.expect("Stripe");
-        let own = |row: &&Value| row["id"] == self.subscription.as_str();
-        let item = list(&state["subscriptions"]).iter().find(own).expect("it")["items"]["data"][0]["id"].clone();
-        let price: String = sqlx::query_scalar(
-            "select pr.stripe_price_id from prices pr join plans p on p.id = pr.plan_id
-             where p.slug = 'medium' and pr.term = 'monthly' and pr.active",
-        )
-        .fetch_one(self.house.db())
-        .await
-        .expect("a price");
-        change_price(self.house, &self.subscription, item.as_str().expect("an id"), &price).await;
+        change_to_medium(self.house, &self.subscription).await;
     }
 
     /// Staff give back all that was paid. Whoever is not answered says the same again.
@@ -325,6 +315,21 @@ pub(crate) async fn change_price(house: &House, subscription: &str, item: &str, 
         answer.status().is_success().then_some(())
     })
     .await;
+}
+
+/// Changes the price of a subscription to that of the medium plan.
+pub(crate) async fn change_to_medium(house: &House, subscription: &str) {
+    let state = house.stripe().state().await.expect("Stripe");
+    let own = |row: &&Value| row["id"] == subscription;
+    let item = list(&state["subscriptions"]).iter().find(own).expect("it")["items"]["data"][0]["id"].clone();
+    let price: String = sqlx::query_scalar(
+        "select pr.stripe_price_id from prices pr join plans p on p.id = pr.plan_id
+         where p.slug = 'medium' and pr.term = 'monthly' and pr.active",
+    )
+    .fetch_one(house.db())
+    .await
+    .expect("a price");
+    change_price(house, subscription, item.as_str().expect("an id"), &price).await;
 }
 
 /// How many steps wait for staff.

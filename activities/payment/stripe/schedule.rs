@@ -124,13 +124,13 @@ impl StripeApi {
         attempt: Attempt,
     ) -> Result<(), Fault> {
         let Some(schedule) = &subscription.schedule else { return Ok(()) };
-        let doing = "taking back a change of plan";
+        let (doing, id) = ("taking back a change of plan", SubscriptionId(subscription.id.to_string()));
         let key = under(&attempt.key(&format!("{act}/release/{}", schedule.id())))?;
         let request = ReleaseSubscriptionSchedule::new(schedule.id().clone()).customize().request_strategy(key);
         match request.send(&self.client).await.map_err(Denial::from) {
             Ok(_) => Ok(()),
             // It ended meanwhile, and holds nothing any more.
-            Err(denial) if denial.is_final() => Ok(()),
+            Err(denial) if denial.is_final() && self.look(&id).await?.subscription.schedule.is_none() => Ok(()),
             Err(denial) => Err(denial.on_write(doing)),
         }
     }

@@ -16,6 +16,9 @@
 //! `round.*` are shown in `money/missed`: a round is started by a schedule and belongs to no order. `privacy.*` are shown in
 //! `privacy/faults`: what somebody asks about their own data belongs to no order either.
 //!
+//! `payment.carry_out` does many kinds of things: the row is a refund, and `instructions` has every other kind that calls Stripe
+//! in the same columns.
+//!
 //! `story` drives an order, `rows` names the calls. The table that is printed says of each cell where it is shown, or why it
 //! cannot exist; an activity without its row fails.
 use std::io::Write as _;
@@ -25,6 +28,7 @@ use crate::twice::contract_names;
 mod again;
 mod by_hand;
 mod checks;
+mod instructions;
 mod ledger;
 mod letters;
 mod nameless;

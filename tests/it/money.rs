@@ -58,4 +58,5 @@ pub(crate) mod story;
 mod teller;
 mod trials;
 
+pub(crate) use forgotten_keys::hands;
 pub(crate) use story::told;

@@ -234,7 +234,7 @@ impl<'a> Bought<'a> {
         change_to_medium(self.house, &self.subscription).await;
     }
 
-    /// Staff give back all that was paid. Whoever is not answered says the same again.
+    /// Staff give back all that was paid.
     pub(crate) async fn is_given_back(&self, client: &Client) {
         let invoice: String = until(&format!("the invoice of {} is known", self.subscription), LIMIT, || async {
             let known =
@@ -243,23 +243,37 @@ impl<'a> Bought<'a> {
         })
         .await;
         let money = Money { amount_minor: 500, currency: "eur".parse().expect("a currency") };
-        let (by, reason, id) = ("an operator".to_owned(), "by hand".to_owned(), InstructionId(self.order.0));
-        let instruction = Instruction { id, by, reason, what: Ask::Refund { invoice, money } };
+        let id = InstructionId(self.order.0);
+        self.is_asked(client, id, Ask::Refund { invoice, money }).await;
+        self.has_done(id).await;
+    }
+
+    /// An operator tells its subscription something. Whoever is not answered says the same again.
+    pub(super) async fn is_asked(&self, client: &Client, id: InstructionId, what: Ask) {
+        let (by, reason) = ("an operator".to_owned(), "by hand".to_owned());
+        let instruction = Instruction { id, by, reason, what };
         let handle = client.get_workflow_handle::<Subscription>(self.subscription_workflow_id());
         until(&format!("{} takes an instruction", self.subscription_workflow_id()), LIMIT, || async {
             let options = WorkflowExecuteUpdateOptions::builder().update_id(id.to_string()).build();
             handle.execute_update(Subscription::instruct, instruction.clone(), options).await.ok()
         })
         .await;
-        until(&format!("{} is given back", self.subscription), LIMIT, || async {
-            let state: Option<String> = sqlx::query_scalar("select state from instructions where id = $1")
-                .bind(id.0)
-                .fetch_optional(self.house.db())
-                .await
-                .expect("the instruction");
-            (state.as_deref() == Some("done")).then_some(())
+    }
+
+    /// Waits until what its subscription was told is done, and gives what that made at Stripe.
+    pub(super) async fn has_done(&self, id: InstructionId) -> Option<String> {
+        until(&format!("{} has done what it was told", self.subscription), LIMIT, || async {
+            let known: Option<(String, Option<String>, Option<String>)> =
+                sqlx::query_as("select state, words, object_id from instructions where id = $1")
+                    .bind(id.0)
+                    .fetch_optional(self.house.db())
+                    .await
+                    .expect("the instruction");
+            let (state, words, object) = known?;
+            assert_ne!(state, "refused", "{}: {words:?}", self.subscription);
+            (state == "done").then_some(object)
         })
-        .await;
+        .await
     }
 
     /// The card fails from now on, and the next month begins.

@@ -22,7 +22,7 @@ pub(super) struct Row {
     pub(super) aim: fn(&Bought<'_>) -> Aim,
 }
 
-fn stripe(method: &'static str, path: String, contains: &str) -> Aim {
+pub(super) fn stripe(method: &'static str, path: String, contains: &str) -> Aim {
     Aim { vendor: Vendor::Stripe, method, path, contains: contains.to_owned() }
 }
 

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// What the vendor says, in words that staff must read again.
-const WORDS: &str = "broken for good";
+pub(super) const WORDS: &str = "broken for good";
 
 pub(super) async fn house(name: &str) -> House {
     open_with(HouseOptions::named(name).with_gates()).await
@@ -31,7 +31,7 @@ pub(super) fn refused(status: u16) -> [Value; 1] {
     [json!({"kind": "status", "status": status, "body": {"data": null, "message": WORDS, "error": error}})]
 }
 
-fn broken() -> [Value; 1] {
+pub(super) fn broken() -> [Value; 1] {
     refused(400)
 }
 

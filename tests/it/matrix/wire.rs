@@ -118,7 +118,7 @@ async fn every_vendor_call_whose_worker_is_killed_after_the_effect_is_done_once(
     let held = [json!({"kind": "hang", "after_work": true, "times": 1})];
     let (client, alone) = (house.temporal().await.expect("Temporal"), once_alone(&held));
     let mut cells = cells(&house, &client, &held, &alone).await;
-    let kills = kill_at_every_effect(&house);
+    let kills = kill_at_every_effect(&house, 0, ROWS.len());
     let lives = join_all(cells.iter_mut().map(async |cell| {
         cell.live().await;
         cell.has_struck().await;
@@ -130,11 +130,10 @@ async fn every_vendor_call_whose_worker_is_killed_after_the_effect_is_done_once(
     ended_well_with(&house, "worker killed after the effect", &cells, Repeats::UnderOneId).await;
 }
 
-/// Kills the worker whenever a call has had its effect and its answer is held back, until that was so in every row. Gives in
-/// how many rows it was.
-async fn kill_at_every_effect(house: &House) -> usize {
-    let mut seen = 0;
-    while seen < ROWS.len() {
+/// Kills the worker whenever one more call than `seen` has had its effect and its answer is held back, until that was so of
+/// `all`. Gives of how many it was.
+pub(super) async fn kill_at_every_effect(house: &House, mut seen: usize, all: usize) -> usize {
+    while seen < all {
         until("one more call has had its effect", LIMIT, || async { (effects(house).await > seen).then_some(()) })
             .await;
         // Calls that have theirs at about the same time share one death; the shortest of all waits four seconds.
@@ -147,7 +146,7 @@ async fn kill_at_every_effect(house: &House) -> usize {
 }
 
 /// How many calls were held back after their work was done.
-async fn effects(house: &House) -> usize {
+pub(super) async fn effects(house: &House) -> usize {
     let mut held = 0;
     for vendor in [Vendor::Stripe, Vendor::Machines, Vendor::Names] {
         let requests = control(house, vendor).requests(None).await.expect("the requests");

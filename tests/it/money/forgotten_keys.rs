@@ -26,7 +26,7 @@ use crate::{
 const LOST_MAX: u32 = 20;
 
 /// The product's own hands at the Stripe of a house.
-pub(super) fn hands(house: &House) -> StripeApi {
+pub(crate) fn hands(house: &House) -> StripeApi {
     let setting = |name: &str| house.setting(name).unwrap_or_else(|| panic!("{name} is not set")).to_owned();
     StripeApi::new(&setting("STRIPE_SECRET_KEY"), &setting("EZ_STRIPE_API_URL")).expect("Stripe")
 }

@@ -2,7 +2,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use contract::payment::CheckoutState;
-use domain::ids::SubscriptionId;
+use domain::ids::{OrderId, SubscriptionId};
 use store::{Difference, DifferenceKind, MirroredSubscription};
 
 use super::Mirror;
@@ -98,17 +98,18 @@ impl Mirror {
         let waiting = self.store.awaiting_orders().await?;
         for one in &waiting {
             let Some(session) = &one.session else { continue };
-            let state = self.stripe.read_checkout(one.order, session).await?;
+            let state = match self.stripe.read_checkout(one.order, session).await {
+                Ok(state) => state,
+                Err(fault @ Fault::GiveUp { .. }) => {
+                    found.push(of_order(DifferenceKind::Page, one.order, session, fault.words()));
+                    continue;
+                }
+                Err(fault) => return Err(fault),
+            };
             if let CheckoutState::Paid { .. } | CheckoutState::Expired = state {
                 let why = if state == CheckoutState::Expired { "its page is closed" } else { "it was paid" };
-                found.push(Difference {
-                    kind: DifferenceKind::Order,
-                    object: session.clone(),
-                    order: Some(one.order),
-                    subscription: None,
-                    customer: None,
-                    why: format!("{why}, and our table calls it unpaid"),
-                });
+                let why = format!("{why}, and our table calls it unpaid");
+                found.push(of_order(DifferenceKind::Order, one.order, session, why));
             }
         }
         Ok(waiting.len())
@@ -150,4 +151,8 @@ fn of_invoice(id: &str, subscription: SubscriptionId, customer: Option<String>, 
         customer,
         why,
     }
+}
+
+fn of_order(kind: DifferenceKind, order: OrderId, session: &str, why: String) -> Difference {
+    Difference { kind, object: session.to_owned(), order: Some(order), subscription: None, customer: None, why }
 }

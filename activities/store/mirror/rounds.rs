@@ -33,6 +33,8 @@ pub enum DifferenceKind {
     Invoice,
     /// Whether an order was paid.
     Order,
+    /// Whether an order's payment page can be read at all.
+    Page,
     /// Whether a plan covers every server there is.
     Cover,
     /// What became of something that a subscription was told.
@@ -46,6 +48,7 @@ impl DifferenceKind {
             Self::Subscription => "subscription",
             Self::Invoice => "invoice",
             Self::Order => "order",
+            Self::Page => "page",
             Self::Cover => "cover",
             Self::Instruction => "instruction",
         }
@@ -58,7 +61,7 @@ impl DifferenceKind {
 
     /// Whether a person has to decide, and no workflow has to look.
     const fn asks_staff(self) -> bool {
-        matches!(self, Self::Cover)
+        matches!(self, Self::Cover | Self::Page)
     }
 }
 

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::story::{Bought, act, at_dashboard, becomes, buy, newest, open_page, pay, phase, told};
 use crate::{
+    attention::staff,
     buyers::customers,
     shop::{SOON, open_with, until},
     world::{assert_stripe_contract, count},
@@ -109,6 +110,32 @@ async fn answered_and_dropped<T>(house: &House, happens: impl Future<Output = T>
     assert!(dropped.expect("dropped").rows_affected() > 0, "nothing was told");
     house.start_worker().await.expect("a worker");
     done
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_payment_page_that_is_gone_is_shown_to_staff_and_whatever_else_differs_is_found() {
+    let policy = PolicySecs { comparison: 1, ..PolicySecs::default() };
+    let (house, customer) = deaf("page-gone", policy).await;
+    let other = customers(&house, 1).await.remove(0);
+    let unreadable = open_page(&customer, "page-gone-1").await;
+    let session = open_page(&other, "page-gone-2").await;
+    told(&house).await;
+    let gone = "update orders set stripe_session_id = 'cs_test_gone' where stripe_session_id = $1";
+    let gone = sqlx::query(gone).bind(&unreadable).execute(house.db()).await.expect("a page that is gone");
+    assert_eq!(gone.rows_affected(), 1);
+    answered_and_dropped(&house, async { pay(&house, &session).await }).await;
+    becomes(&house, "the other order is delivered", DELIVERED, 1).await;
+    let shown = "select count(*) from payment_events
+        where type = 'difference' and object_kind = 'page' and object_id = 'cs_test_gone' and state = 'unclaimed'";
+    becomes(&house, "staff are shown the page", shown, 1).await;
+    let staff = staff(&house).await;
+    let board = staff.visitor.open("/staff/").await.expect("the staff page").text();
+    assert!(board.contains("cs_test_gone") && board.contains("reading the payment page"), "{board}");
+
+    let back = "update orders set stripe_session_id = $1 where stripe_session_id = 'cs_test_gone'";
+    sqlx::query(back).bind(&unreadable).execute(house.db()).await.expect("it is there again");
+    becomes(&house, "nothing is shown any more", shown, 0).await;
+    assert_eq!(count(house.db(), "select count(*) from attention").await, 0, "somebody had to help");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

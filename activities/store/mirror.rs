@@ -341,9 +341,36 @@ async fn put_refund(db: &mut PgConnection, refund: &RefundRow, read_at: OffsetDa
         refund.created_at,
         read_at,
     )
-    .execute(db)
+    .execute(&mut *db)
     .await
     .doing("mirroring a refund")?;
+    if matches!(refund.status.as_str(), "failed" | "canceled") { tell_lost_refund(db, refund).await } else { Ok(()) }
+}
+
+/// Shows staff money that was said to go back and does not, once for each refund.
+async fn tell_lost_refund(db: &mut PgConnection, refund: &RefundRow) -> Result<(), StoreError> {
+    let why = format!(
+        "the refund of {} is {} at Stripe, and the customer may have been told of it; give it back again, or by hand",
+        refund.money, refund.status
+    );
+    let told = sqlx::query!(
+        "insert into payment_events
+            (id, type, object_id, object_kind, order_id, subscription_id, customer_id, stripe_created_at, livemode,
+             last_error, state, handled_at)
+         select 'difference/refund/' || r.id, 'difference', r.id, 'refund', p.order_id, p.subscription_id, p.customer_id,
+            now(), true, $2, 'unclaimed', now()
+         from refunds r join payments p on p.id = r.payment_id
+         where r.id = $1 and r.status in ('failed', 'canceled')
+         on conflict (id) do nothing",
+        refund.id,
+        why,
+    )
+    .execute(db)
+    .await
+    .doing("noting a refund that is lost")?;
+    if told.rows_affected() == 1 {
+        tracing::warn!(refund = refund.id, status = refund.status, "money that was given back did not arrive");
+    }
     Ok(())
 }
 

@@ -63,11 +63,12 @@ pub struct LivingSubscription {
 
 impl Store {
     /// Makes every event due again that was told to us since then and is not ignored, and says how many. A workflow that
-    /// is told twice only looks twice.
+    /// is told twice only looks twice. What a person has to decide stays with staff.
     pub async fn redrive_payment_events(&self, since: OffsetDateTime) -> Result<u64, StoreError> {
         let due = sqlx::query!(
             "update payment_events set state = 'received', attempts = 0, last_error = null, next_attempt_at = now()
-             where received_at >= $1 and state in ('received', 'handled', 'unclaimed')",
+             where received_at >= $1 and state in ('received', 'handled', 'unclaimed')
+                and not (type = 'difference' and object_kind in ('cover', 'page', 'refund'))",
             since,
         )
         .execute(&self.pool)

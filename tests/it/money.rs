@@ -24,6 +24,7 @@
 //! | `given` | credit and time that staff give |
 //! | `invoices` | a customer's invoices: own and foreign, paid, open, void, given back; credit |
 //! | `lost` | what a subscription was told and its workflow has forgotten |
+//! | `lost_refunds` | money that was given back and did not arrive |
 //! | `named` | a renewal seen from everywhere at once, reminders however often it is looked, a start without a webhook |
 //! | `plan` | a larger plan, its price first; a price changed at Stripe |
 //! | `plan_waits` | a change of plan that waits for the bank; monthly and yearly; a workflow that was lost |
@@ -45,6 +46,7 @@ mod given;
 mod invoices;
 mod lives;
 mod lost;
+mod lost_refunds;
 mod missed;
 mod named;
 mod one_less;

@@ -240,15 +240,20 @@ impl Store {
     }
 
     /// Lets everything that differs be looked at, through the inbox: whoever lives with it is told, and what nobody lives
-    /// with, or a person has to decide, is shown to staff. What differs no longer is taken from staff.
+    /// with, or a person has to decide, is shown to staff. What differs no longer is taken from staff; a refund that is lost
+    /// stays until as much was given back of its payment after staff saw it.
     pub async fn put_differences(&self, differences: &[Difference]) -> Result<(), StoreError> {
         let kinds: Vec<String> = differences.iter().map(|difference| difference.kind.as_str().to_owned()).collect();
         let objects: Vec<String> = differences.iter().map(|difference| difference.object.clone()).collect();
         sqlx::query!(
             "update payment_events set state = 'handled', last_error = null, handled_at = now()
-             where type = 'difference' and state = 'unclaimed' and not exists (
+             where type = 'difference' and state = 'unclaimed' and case when object_kind = 'refund' then exists (
+                select from refunds lost join refunds again on again.payment_id = lost.payment_id
+                where lost.id = payment_events.object_id and again.created_at > payment_events.received_at
+                    and again.amount_minor >= lost.amount_minor and again.status not in ('failed', 'canceled'))
+             else not exists (
                 select from unnest($1::text[], $2::text[]) as still (kind, object)
-                where still.kind = payment_events.object_kind and still.object = payment_events.object_id)",
+                where still.kind = payment_events.object_kind and still.object = payment_events.object_id) end",
             &kinds,
             &objects,
         )

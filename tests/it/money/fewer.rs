@@ -24,7 +24,7 @@ fn between_covers_one(catalogue: &mut Catalogue) {
 }
 
 /// Waits until a comparison that began after this moment came to its end.
-async fn compared(held: &Held<'_>) {
+pub(super) async fn compared(held: &Held<'_>) {
     let finished = || async {
         sqlx::query_scalar::<_, OffsetDateTime>("select finished_at from rounds where name = 'comparison'")
             .fetch_one(held.house.db())

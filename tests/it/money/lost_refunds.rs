@@ -1,0 +1,61 @@
+//! Money that was given back and did not arrive: staff are shown it once, until it was given back again.
+use house::{HouseOptions, PolicySecs};
+use serde_json::json;
+
+use super::{
+    fewer::compared,
+    staff::Held,
+    story::{act, becomes, newest, told, word},
+};
+use crate::{
+    shop::open_with,
+    world::{assert_stripe_contract, count},
+};
+
+const SHOWN: &str = "select count(*) from payment_events
+    where type = 'difference' and object_kind = 'refund' and state = 'unclaimed'";
+const UNANSWERED: &str = "select (select count(*) from payment_events where state = 'received')
+    + (select count(*) from mirror_looks)";
+const WORDS: &str = "the refund of EUR 2.00 is failed at Stripe";
+
+/// How often the staff page says it.
+async fn said(held: &Held<'_>) -> usize {
+    let board = held.staff.visitor.open("/staff/").await.expect("an answer").ok().expect("the staff page");
+    board.text().matches(WORDS).count()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refund_that_fails_later_is_shown_to_staff_once_until_the_money_was_given_back_again() {
+    let policy = PolicySecs { comparison: 1, ..PolicySecs::default() };
+    let house = open_with(HouseOptions { policy, ..HouseOptions::named("lost-refund") }).await;
+    let held = Held::new(&house, "lost-refund-1").await;
+    let values = [("amount", "2.00"), ("reason", "it was slow in May")];
+    assert_eq!(held.tell("refund", &values).await, "done");
+    becomes(&house, "the refund is known", "select count(*) from refunds where status = 'succeeded'", 1).await;
+    compared(&held).await;
+    assert_eq!(count(house.db(), SHOWN).await, 0, "a refund that stands is shown");
+
+    let refund = word(&newest(&house, "refunds", |refund| refund["amount"] == 200).await["id"]);
+    act(&house, &format!("refunds/{refund}/fail"), json!({})).await;
+    becomes(&house, "staff are shown it", SHOWN, 1).await;
+    assert_eq!(said(&held).await, 1);
+
+    // Compared again, and every event told and looked at again.
+    compared(&held).await;
+    told(&house).await;
+    house.run_ez(&["reconcile"], "").await.expect("reconciled");
+    becomes(&house, "everything is looked at", UNANSWERED, 0).await;
+    compared(&held).await;
+    assert_eq!(said(&held).await, 1, "shown otherwise than once");
+    let ever = "select count(*) from payment_events where type = 'difference' and object_kind = 'refund'";
+    assert_eq!((count(house.db(), SHOWN).await, count(house.db(), ever).await), (1, 1));
+
+    assert_eq!(held.tell("refund", &values).await, "done");
+    becomes(&house, "nothing is shown any more", SHOWN, 0).await;
+    assert_eq!((said(&held).await, held.refunds().await), (0, vec![200, 200]));
+    compared(&held).await;
+    assert_eq!(count(house.db(), SHOWN).await, 0, "shown once more");
+    assert_eq!(count(house.db(), "select count(*) from attention").await, 0, "something waits for staff");
+    held.service_is("running").await;
+    assert_stripe_contract(&house).await;
+}

@@ -20,7 +20,7 @@
 //! | `coming` | what happens next, and a hold that moves it |
 //! | `confirm` | a payment the bank wants confirmed |
 //! | `entitlement` | further servers that a plan covers |
-//! | `ending` | a customer cancels at the end, takes it back, ends it now |
+//! | `ending` | a customer cancels at the end, takes it back, also an end by date, ends it now |
 //! | `given` | credit and time that staff give |
 //! | `invoices` | a customer's invoices: own and foreign, paid, open, void, given back; credit |
 //! | `lost` | what a subscription was told and its workflow has forgotten |

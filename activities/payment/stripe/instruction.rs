@@ -237,12 +237,22 @@ impl StripeApi {
             return Ok(CarriedOut::Done { object: None });
         }
         self.unschedule(&look.subscription, act, attempt).await?;
-        let request = UpdateSubscription::new(id.0.as_str())
-            .cancel_at_period_end(ends)
-            .customize()
-            .request_strategy(under(&attempt.key(&format!("{act}/ending")))?);
-        write("changing how a subscription ends", request.send(&self.client)).await?;
-        Ok(CarriedOut::Done { object: None })
+        let mut request = UpdateSubscription::new(id.0.as_str()).cancel_at_period_end(ends).build();
+        let mut act = format!("{act}/ending");
+        // The flag says nothing of an end by date, which is taken back by an empty one; the crate knows no word for that.
+        let date = look.subscription.cancel_at.filter(|_| !ends && !look.subscription.cancel_at_period_end);
+        if let Some(at) = date {
+            request.body = Some("cancel_at=".to_owned());
+            act = format!("{act}/{at}");
+        }
+        let request = request.customize::<Subscription>().request_strategy(under(&attempt.key(&act))?);
+        let doing = "changing how a subscription ends";
+        let after = write(doing, request.send(&self.client)).await?;
+        if (after.cancel_at_period_end || after.cancel_at.is_some()) == ends {
+            return Ok(CarriedOut::Done { object: None });
+        }
+        let told = if ends { "does not end" } else { "still ends" };
+        Err(Vendor::Stripe.give_up(doing, format!("Stripe says that {id} {told} although it was told otherwise")))
     }
 
     async fn cancel_now(&self, id: &SubscriptionId, act: &str, attempt: Attempt) -> Result<CarriedOut, Fault> {

@@ -1,4 +1,5 @@
-//! Cancelling on our own pages: at the end, taken back, and now; by nobody but the customer.
+//! Cancelling on our own pages: at the end, taken back, and now; by nobody but the customer. An end that was set at Stripe
+//! is taken back, too.
 use std::collections::BTreeSet;
 
 use activities::payment::stripe::Attempt;
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 use super::{
     forgotten_keys::{errand, hands},
     staff::Held,
-    story::{newest, word},
+    story::{at_dashboard, newest, word},
 };
 use crate::{
     histories,
@@ -79,6 +80,52 @@ async fn a_customer_cancels_takes_it_back_and_ends_it_now() {
     assert!(late.text().contains("has ended already"), "{}", late.text());
     assert_stripe_contract(&house).await;
     histories::keep(&house, &format!("subscription-{}", held.subscription), "subscription-cancelled-by-hand").await;
+}
+
+/// Stripe's own pages may end a subscription by a date, without the flag that ours set.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_by_date_is_taken_back_although_the_answer_is_lost_and_the_next_month_is_paid() {
+    let policy = PolicySecs { subscription_poll: 2, ..PolicySecs::default() };
+    let house = open_with(HouseOptions { policy, ..HouseOptions::named("end-by-date") }).await;
+    let held = Held::new(&house, "end-by-date-1").await;
+    let page = cancel_page(&held).await;
+    let own = format!("/v1/subscriptions/{}", held.subscription);
+    let period_end = async || {
+        let end = at_stripe(&house).await["items"]["data"][0]["current_period_end"].as_i64();
+        end.expect("the end of its period")
+    };
+    for lost in [false, true] {
+        let at = period_end().await - 1;
+        at_dashboard(&house, &own, &[("cancel_at", at.to_string().as_str())]).await;
+        let ending = at_stripe(&house).await;
+        assert_eq!((&ending["cancel_at"], &ending["cancel_at_period_end"]), (&json!(at), &json!(false)));
+        held.customer.wait_until_page_says(page.url.as_str(), "is cancelled", SOON).await.expect("the page says so");
+        if lost {
+            let fault = json!({"kind": "drop", "times": 1, "method": "POST", "path": own, "contains": "cancel_at"});
+            house.stripe().add_fault(fault).await.expect("an answer that is lost");
+        }
+        let taken = send(&held, "go_on", &[]).await;
+        assert_eq!(taken.status, 200, "{}", taken.text());
+        assert_eq!(held.settled("go_on").await, "done");
+        let after = at_stripe(&house).await;
+        assert_eq!(
+            (&after["cancel_at"], &after["cancel_at_period_end"]),
+            (&Value::Null, &json!(false)),
+            "it still ends"
+        );
+        let faults = list(&house.stripe().get("/_control/faults").await.expect("the faults"));
+        assert_eq!(faults, Vec::<Value>::new(), "no answer was lost");
+        until("the page offers it again", SOON, || async {
+            cancel_page(&held).await.has_form("/cancel/cancel_at_end/").then_some(())
+        })
+        .await;
+    }
+    let before = period_end().await;
+    held.stripe(&format!("/_control/subscriptions/{}/renew", held.subscription), json!({})).await;
+    assert_eq!(at_stripe(&house).await["status"], "active");
+    assert!(period_end().await > before, "it did not go on");
+    held.service_is("running").await;
+    assert_stripe_contract(&house).await;
 }
 
 /// It is to be ended, and Stripe does not do it; then its customer pays after all.

@@ -159,6 +159,20 @@ fn a_subscription_ends_at_the_moment_it_was_told_to() {
 }
 
 #[test]
+fn an_end_by_date_gives_way_to_the_end_of_the_period_and_not_to_none() {
+    let mut sold = sold(Some(LONG), GOOD);
+    let at = sold.world.clock() + 5000;
+    sold.update(&format!("cancel_at={at}")).expect("told");
+    let row = sold.update("cancel_at_period_end=false").expect("nothing new");
+    assert_eq!((&row["cancel_at"], &row["cancel_at_period_end"]), (&json!(at), &json!(false)));
+    let row = sold.update("cancel_at_period_end=true").expect("told");
+    let period_end = &row["items"]["data"][0]["current_period_end"];
+    assert_eq!((&row["cancel_at"], &row["cancel_at_period_end"]), (period_end, &json!(true)));
+    let row = sold.update("cancel_at_period_end=false").expect("taken back");
+    assert_eq!((&row["cancel_at"], &row["cancel_at_period_end"]), (&json!(null), &json!(false)));
+}
+
+#[test]
 fn collection_that_is_paused_leaves_drafts_and_begins_again() {
     let mut sold = sold(Some(LONG), GOOD);
     let resumes = sold.world.clock() + LONG + LONG / 2;

@@ -42,8 +42,8 @@ pub struct PaymentDesk {
 #[activities]
 impl PaymentDesk {
     /// What moves money is mirrored soon after, whether Stripe tells of it or not.
-    async fn carried_out(&self, errand: &Errand, attempt: Attempt) -> Result<CarriedOut, Fault> {
-        let outcome = self.stripe.carry_out(errand, attempt).await?;
+    async fn carried_out(&self, stripe: &StripeApi, errand: &Errand, attempt: Attempt) -> Result<CarriedOut, Fault> {
+        let outcome = stripe.carry_out(errand, attempt).await?;
         if errand.instruction.what.money().is_some()
             && let Some(customer) = self.store.customer_of_subscription(&errand.subscription).await?
         {
@@ -111,7 +111,8 @@ impl PaymentDesk {
         ctx: ActivityContext,
         id: SubscriptionId,
     ) -> Result<SubscriptionView, ActivityError> {
-        let step = Box::pin(self.mirrored(&id, self.stripe.end_subscription(&id, attempt(&ctx))));
+        let stripe = self.stripe_in_run(&ctx);
+        let step = Box::pin(self.mirrored(&id, stripe.end_subscription(&id, attempt(&ctx))));
         Ok(heard(&ctx, "ending a subscription", step).await?)
     }
 
@@ -120,7 +121,8 @@ impl PaymentDesk {
     /// *Idempotence*: looks at the refunds first, so a payment goes back once.
     #[activity(definition = defs::Refund)]
     pub async fn refund(self: Arc<Self>, ctx: ActivityContext, given_up: RefundInput) -> Result<(), ActivityError> {
-        let step = Box::pin(self.stripe.refund_order(given_up.order, &given_up.subscription, attempt(&ctx)));
+        let stripe = self.stripe_in_run(&ctx);
+        let step = Box::pin(stripe.refund_order(given_up.order, &given_up.subscription, attempt(&ctx)));
         Ok(heard(&ctx, "refunding a payment", step).await?)
     }
 
@@ -130,7 +132,8 @@ impl PaymentDesk {
     /// compared first.
     #[activity(definition = defs::CarryOut)]
     pub async fn carry_out(self: Arc<Self>, ctx: ActivityContext, errand: Errand) -> Result<CarriedOut, ActivityError> {
-        let step = Box::pin(self.carried_out(&errand, attempt(&ctx)));
+        let stripe = self.stripe_in_run(&ctx);
+        let step = Box::pin(self.carried_out(&stripe, &errand, attempt(&ctx)));
         Ok(heard(&ctx, "carrying out what was asked for", step).await?)
     }
 }
@@ -149,6 +152,12 @@ fn attempt(ctx: &ActivityContext) -> Attempt {
 }
 
 impl PaymentDesk {
+    /// Staff's retry is an activity of its own, which the machine's tries are not.
+    fn stripe_in_run(&self, ctx: &ActivityContext) -> StripeApi {
+        let info = ctx.info();
+        self.stripe.in_run(&[info.workflow_run_id.as_deref().unwrap_or_default(), info.activity_id.as_str()])
+    }
+
     async fn opened(&self, order: OrderId, attempt: Attempt) -> Result<CheckoutRef, Fault> {
         let Some(brief) = self.store.brief(order).await? else {
             return Err(Vendor::Database.give_up("opening the payment page", format!("there is no order {order}")));

@@ -45,6 +45,7 @@ pub struct StripeApi {
     client: Client,
     live: bool,
     terms: checkout::SaleTerms,
+    run: Option<String>,
 }
 
 /// The how-manieth try of an activity this is, from 1.
@@ -76,13 +77,20 @@ impl StripeApi {
             .build()
             .map_err(|error| Vendor::Stripe.give_up("preparing calls to Stripe", unusable(error)))?;
         let live = secret_key.split('_').nth(1) == Some("live");
-        Ok(Self { client, live, terms: checkout::SaleTerms::default() })
+        Ok(Self { client, live, terms: checkout::SaleTerms::default(), run: None })
     }
 
     /// The same, with payment pages under these terms.
     #[must_use]
     pub fn selling_under(self, terms: checkout::SaleTerms) -> Self {
         Self { terms, ..self }
+    }
+
+    /// The same for one run of a step, by whatever words tell it from others. The machine's own tries are one run; what a
+    /// person has tried again is another.
+    #[must_use]
+    pub fn in_run(&self, words: &[&str]) -> Self {
+        Self { run: Some(short(words)), ..self.clone() }
     }
 
     /// Says in one line that Stripe answers and takes our key, and in which mode.

@@ -39,6 +39,8 @@ const CREDITS_MAX: i64 = 100;
 struct Room {
     from: Source,
     left_minor: i64,
+    /// How many refunds for this instruction failed.
+    failed: usize,
 }
 
 impl StripeApi {
@@ -96,10 +98,15 @@ impl StripeApi {
                 continue;
             }
             let from = source(&payment, invoice)?;
-            let mut room = Room { from, left_minor: paid_minor };
-            for refund in self.refunds(&room.from).await?.iter().filter(|refund| stands(refund)) {
+            let mut room = Room { from, left_minor: paid_minor, failed: 0 };
+            for refund in self.refunds(&room.from).await? {
+                let own = names(refund.metadata.as_ref(), instruction);
+                if !stands(&refund) {
+                    room.failed += usize::from(own);
+                    continue;
+                }
                 room.left_minor -= refund.amount;
-                if names(refund.metadata.as_ref(), instruction) {
+                if own {
                     left_minor -= refund.amount;
                     object = Some(refund.id.to_string());
                 }
@@ -114,7 +121,7 @@ impl StripeApi {
         for room in rooms {
             let part_minor = left_minor.min(room.left_minor);
             if part_minor > 0 {
-                object = Some(self.give_back_part(&room.from, part_minor, instruction, act, attempt).await?);
+                object = Some(self.give_back_part(&room, part_minor, instruction, act, attempt).await?);
                 left_minor -= part_minor;
             }
         }
@@ -127,15 +134,16 @@ impl StripeApi {
 
     async fn give_back_part(
         &self,
-        from: &Source,
+        room: &Room,
         amount_minor: i64,
         instruction: InstructionId,
         act: &str,
         attempt: Attempt,
     ) -> Result<String, Fault> {
-        let key = under(&attempt.key(&format!("{act}/refund/{}", from.id())))?;
-        let request = from.refund().amount(amount_minor).metadata(named(instruction)).customize().request_strategy(key);
-        let refund = write("giving money back", request.send(&self.client)).await?;
+        let request = room.from.refund().amount(amount_minor).metadata(named(instruction));
+        let act = format!("{act}/refund/{}", room.from.id());
+        let asked = self.ask_for_refund(&request, (&act, room.failed), attempt).await?;
+        let refund = asked.map_err(|denial| denial.on_write("giving money back"))?;
         if stands(&refund) {
             return Ok(refund.id.to_string());
         }

@@ -12,9 +12,14 @@ use super::{
     invoice::{id_of, is_paid, open_ids},
     read, under,
 };
-use crate::fault::{Fault, Vendor};
+use crate::{
+    call::{Kind, timed},
+    fault::{Fault, Vendor},
+};
 
 const DOING: &str = "refunding a payment";
+/// Stripe's code for a payment of which nothing is left.
+const GIVEN_BACK: &str = "charge_already_refunded";
 /// The metadata key of credit given back: the invoice that had used it.
 const CREDIT_OF: &str = "credit_of";
 /// How many refunds of one payment are looked at.
@@ -50,6 +55,35 @@ impl StripeApi {
             Source::Charge(id) => ListRefund::new().charge(id),
         };
         Ok(read("looking for a refund", known.limit(REFUNDS_MAX).send(&self.client)).await?.data)
+    }
+
+    /// Asks for a refund under `act`, whose look before it saw so many that `failed`.
+    ///
+    /// A refund that failed is over, so the one after it has another key. A refusal did nothing, yet Stripe repeats it under its
+    /// key for a day although its reason, such as a dispute, may be gone: each run of the step asks once more by itself.
+    pub(super) async fn ask_for_refund(
+        &self,
+        request: &CreateRefund,
+        (act, failed): (&str, usize),
+        attempt: Attempt,
+    ) -> Result<Result<Refund, Denial>, Fault> {
+        let key = match failed {
+            0 => attempt.key(act),
+            failed => attempt.key(&format!("{act}/failed-{failed}")),
+        };
+        let answer = self.send_refund(request, &key).await?;
+        match (&answer, &self.run) {
+            (Err(denial), Some(run)) if is_of_its_time(denial) => {
+                self.send_refund(request, &format!("{key}/{run}")).await
+            }
+            _ => Ok(answer),
+        }
+    }
+
+    async fn send_refund(&self, request: &CreateRefund, key: &str) -> Result<Result<Refund, Denial>, Fault> {
+        let request = request.customize().request_strategy(under(key)?);
+        let call = Box::pin(request.send(&self.client));
+        Ok(timed(Vendor::Stripe, Kind::Write, call).await.map_err(Denial::from))
     }
 
     /// Cancels the subscription of an order that was given up, voids what is open and gives back everything that was paid,
@@ -114,12 +148,12 @@ impl StripeApi {
         if known.iter().filter(|refund| stands(refund)).map(|refund| refund.amount).sum::<i64>() >= paid_minor {
             return Ok(());
         }
-        let key = under(&attempt.key(&format!("{act}/{id}")))?;
-        match from.refund().customize().request_strategy(key).send(&self.client).await.map_err(Denial::from) {
+        let failed = known.iter().filter(|refund| !stands(refund)).count();
+        match self.ask_for_refund(&from.refund(), (&format!("{act}/{id}"), failed), attempt).await? {
             Ok(refund) if stands(&refund) => Ok(()),
             Ok(refund) => Err(Vendor::Stripe
                 .give_up(DOING, format!("Stripe could not carry out {}; the money has to go back by hand", refund.id))),
-            Err(Denial::Refused { code: Some(code), .. }) if code == "charge_already_refunded" => Ok(()),
+            Err(Denial::Refused { code: Some(code), .. }) if code == GIVEN_BACK => Ok(()),
             Err(denial) => Err(denial.on_write(DOING)),
         }
     }
@@ -128,6 +162,12 @@ impl StripeApi {
 /// How much of a customer's credit an invoice used, from the customer's balance before and after it.
 fn credit_used(before_minor: i64, after_minor: Option<i64>) -> i64 {
     after_minor.map_or(0, |after_minor| after_minor - before_minor).clamp(0, before_minor.min(0).abs())
+}
+
+/// Whether Stripe refused it because of how the payment or our balance stood then. A key that was used for something else has
+/// no code.
+fn is_of_its_time(denial: &Denial) -> bool {
+    matches!(denial, Denial::Refused { status: 400 | 402, code: Some(code), .. } if code != GIVEN_BACK)
 }
 
 /// Whether the refund gives the money back, now or soon.

@@ -1,5 +1,6 @@
 //! Stripe may forget an idempotency key after a day: what is written again after a lost answer is found, and is there once.
-//! And what comes back, such as an amount, a name or an address, is another act: no old answer stands in for it.
+//! And what comes back, such as an amount, a name or an address, is another act: no old answer stands in for it. Neither does
+//! one to a refund that failed since, or was refused for a reason that is gone.
 use activities::{
     fault::Fault,
     payment::stripe::{Attempt, StripeApi, checkout::CheckoutOrder, customer::Buyer},
@@ -16,7 +17,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::story::{act, word};
+use super::story::{act, newest, word};
 use crate::{
     shop::open,
     world::{assert_stripe_contract, list},
@@ -157,6 +158,18 @@ impl<'a> Shop<'a> {
         amounts
     }
 
+    /// The one payment of a customer.
+    async fn charge(&self, sold: &Sold) -> Value {
+        let mut charges = self.rows("charges", |row| row["customer"] == sold.customer.as_str()).await;
+        assert_eq!(charges.len(), 1, "{charges:?}");
+        charges.remove(0)
+    }
+
+    /// Gives up what was bought, in a run of the step that has this name.
+    async fn gives_up(&self, sold: &Sold, run: &str) -> Result<(), Fault> {
+        Box::pin(self.stripe.in_run(&[run]).refund_order(sold.order, &sold.subscription, Attempt(1))).await
+    }
+
     /// Sells a plan that is sold nowhere else, and gives its price.
     async fn offer(&self, name: &str, amount_minor: i64) -> String {
         let offered = self.stripe.ensure_product_and_price("probe", name, Term::Monthly, &euro(amount_minor)).await;
@@ -279,5 +292,57 @@ async fn what_comes_back_is_another_act_and_an_old_invoice_is_found() {
         let product = shop.rows("products", |row| row["id"] == "ez-probe").await.remove(0);
         assert_eq!(product["name"], name);
     }
+    assert_stripe_contract(&house).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refund_that_failed_or_was_refused_is_given_anew_although_stripe_knows_its_key() {
+    let house = open("refund-anew").await;
+    let shop = Shop::alone(&house).await;
+    let answers = async |status: &str| act(&house, "refunds", json!({"status": status})).await;
+
+    // On its way when its answer is lost, and failed before it is asked for again.
+    let sold = shop.buy("on-its-way").await;
+    let invoice = word(&shop.invoices(&sold).await[0]["id"]);
+    let told = errand(&sold.subscription, Ask::Refund { invoice, money: euro(200) });
+    answers("pending").await;
+    let lost = json!({"kind": "drop", "times": 1, "method": "POST", "path": "/v1/refunds"});
+    house.stripe().add_fault(lost).await.expect("a fault");
+    assert!(Box::pin(shop.stripe.carry_out(&told, Attempt(1))).await.is_err(), "no answer was lost");
+    let failed = word(&newest(&house, "refunds", |_| true).await["id"]);
+    act(&house, &format!("refunds/{failed}/fail"), json!({})).await;
+    answers("succeeded").await;
+    for _ in 0..2 {
+        let given = Box::pin(shop.stripe.carry_out(&told, Attempt(1))).await.expect("an answer");
+        let CarriedOut::Done { object: Some(given) } = given else { panic!("not given: {given:?}") };
+        assert_ne!(given, failed, "what failed is taken for given");
+    }
+    assert_eq!(shop.charge(&sold).await["amount_refunded"], json!(200), "given otherwise than once");
+
+    // Failed at once, twice.
+    let given_up = shop.buy("fails").await;
+    answers("failed").await;
+    for run in ["one", "two"] {
+        let fault = shop.gives_up(&given_up, run).await.expect_err("it failed");
+        assert_eq!(fault.kind(), "give_up", "{}", fault.words());
+    }
+    answers("succeeded").await;
+    shop.gives_up(&given_up, "three").await.expect("it can be given now");
+    assert_eq!(shop.charge(&given_up).await["refunded"], json!(true));
+
+    // Refused while the bank disputes it.
+    let disputed = shop.buy("disputed").await;
+    let charge = word(&shop.charge(&disputed).await["id"]);
+    let dispute = word(&act(&house, &format!("charges/{charge}/dispute"), json!({})).await["id"]);
+    for run in ["one", "two"] {
+        let fault = shop.gives_up(&disputed, run).await.expect_err("it is disputed");
+        assert_eq!(fault.kind(), "give_up", "{}", fault.words());
+    }
+    act(&house, &format!("disputes/{dispute}/win"), json!({})).await;
+    assert!(shop.gives_up(&disputed, "two").await.is_err(), "Stripe does not repeat what it said");
+    for _ in 0..2 {
+        shop.gives_up(&disputed, "three").await.expect("the dispute is over");
+    }
+    assert_eq!(shop.charge(&disputed).await["refunded"], json!(true));
     assert_stripe_contract(&house).await;
 }

@@ -279,3 +279,36 @@ async fn a_wish_that_stripe_does_not_fulfil_waits_for_staff_who_may_drop_it() {
     assert_eq!(ending, json!(true));
     assert_stripe_contract(&house).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refund_that_failed_or_was_refused_is_given_when_staff_have_it_tried_again() {
+    let house = open_with(HouseOptions::named("refund-again")).await;
+    let held = Held::new(&house, "refund-again-1").await;
+    let workflow_id = format!("subscription-{}", held.subscription);
+    let waits = async |amount: &str| {
+        let values = [("amount", amount), ("reason", "kindness")];
+        let answer = held.send(&held.page().await, "refund", &values).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert_eq!(waiting_step(&house, &workflow_id).await, "carry_out");
+    };
+    let again = async || {
+        decide(&held.staff, &workflow_id, &[("verdict", "retry")]).await;
+        assert_eq!(held.settled("refund").await, "done");
+    };
+    held.stripe("/_control/refunds", json!({"status": "failed"})).await;
+    waits("1.00").await;
+    held.stripe("/_control/refunds", json!({"status": "succeeded"})).await;
+    again().await;
+
+    let charges = vendors(&house).await.money["charges"].clone();
+    let charge = charges[0]["id"].as_str().expect("a payment");
+    let dispute = format!("/_control/charges/{charge}/dispute");
+    let dispute = house.stripe().post(&dispute, json!({})).await.expect("a dispute");
+    waits("2.00").await;
+    let dispute = dispute["id"].as_str().expect("an id");
+    held.stripe(&format!("/_control/disputes/{dispute}/win"), json!({})).await;
+    again().await;
+    let charges = vendors(&house).await.money["charges"].clone();
+    assert_eq!((charges.len(), &charges[0]["amount_refunded"]), (1, &json!(300)), "given otherwise than once each");
+    assert_stripe_contract(&house).await;
+}

@@ -23,7 +23,8 @@ pub(crate) async fn queue<W: Attended>(ctx: &WorkflowContext<W>, letter: LetterI
     record(ctx, Ledger::queue_letter, letter).await
 }
 
-/// Writes a letter down that says that an order could not be delivered.
+/// Writes a letter down that says that an order could not be delivered. One that was written to already is not written to
+/// again.
 pub(crate) async fn abandoned<W: Attended>(ctx: &WorkflowContext<W>, order: OrderId) -> Result<(), Halt> {
     let letter = LetterInput {
         kind: LetterKind::OrderAbandoned,

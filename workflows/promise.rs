@@ -4,7 +4,7 @@
 //! paid --built at once--> delivered           (no timer, nothing to cancel)
 //!   '--a step is slow--> wait for the end of the time or of building, whichever comes first
 //!                          | time is over: the step under way, or the wait for staff, is cancelled and waited for
-//!                          '--> late --> undone, refunded, abandoned
+//!                          '--> late --> refunded, undone, abandoned
 //! ```
 //! Whether it is late is decided by how building ended: one that came to its end in the same moment is delivered.
 use std::pin::pin;

@@ -1,4 +1,5 @@
-//! Promises to take a step back. A promise is made *before* its step is tried, and kept in reverse.
+//! Promises to take a step back. A promise is made *before* its step is tried, and kept in reverse; of an order that is late
+//! those about money are kept first.
 use contract::{
     ledger::{ClosedOrder, Ledger},
     machine::{Machine, MachineRef},
@@ -13,7 +14,7 @@ use temporalio_workflow::WorkflowContext;
 
 use crate::{
     attention::{Attended, Halt, Outcome, attempt, note, record, settle_cancelled},
-    patience,
+    notify, patience,
     wait::wait,
 };
 
@@ -33,6 +34,12 @@ pub(crate) enum Promise {
     Destroy(MachineRef),
     /// Remove the published names.
     Withdraw(OrderId),
+}
+
+impl Promise {
+    fn is_about_money(&self) -> bool {
+        matches!(self, Self::CloseCheckout(_) | Self::Refund(_))
+    }
 }
 
 /// The promises made so far.
@@ -62,12 +69,30 @@ impl Undo {
         order: OrderId,
         halt: Halt,
     ) -> Result<bool, Halt> {
+        let is_late = matches!(halt, Halt::Late);
         let reason = halt.reason();
         ctx.state_mut(|s| s.desk_mut().detach());
         settle_cancelled(ctx, &reason).await;
-        let refunded = self.keep(ctx).await?;
+        let owes_money = self.promises.iter().any(Promise::is_about_money);
+        let refunded = if is_late && owes_money && ctx.patched("what-is-late-is-paid-back-first") {
+            self.keep_about_money_first(ctx, order).await?
+        } else {
+            self.keep(ctx).await?
+        };
         let closed = ClosedOrder { order, status: OrderStatus::Abandoned, reason, refunded };
         record(ctx, Ledger::close_order, closed).await?;
+        Ok(refunded)
+    }
+
+    /// Keeps the promises about money and writes to the customer, then keeps the others: a vendor that is away, and so made
+    /// the order late, keeps nobody's money.
+    async fn keep_about_money_first<W: Attended>(self, ctx: &WorkflowContext<W>, order: OrderId) -> Result<bool, Halt> {
+        let (money, others): (Vec<_>, Vec<_>) = self.promises.into_iter().partition(Promise::is_about_money);
+        let refunded = Self { promises: money }.keep(ctx).await?;
+        if refunded {
+            notify::abandoned(ctx, order).await?;
+        }
+        Self { promises: others }.keep(ctx).await?;
         Ok(refunded)
     }
 

@@ -170,7 +170,8 @@ impl MailDesk {
             PaidFor::Unread => {}
         }
         told.covered = brief.covered_by.is_some();
-        told.late = brief.reason.as_deref() == Some(LATE);
+        // Only one that is late is written to before it is closed.
+        told.late = brief.reason.as_deref().is_none_or(|reason| reason == LATE);
         told.link = self.link("/dashboard/");
         Ok(())
     }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::story::{becomes, open_page, pay};
 use crate::{
-    attention::{needing_attention, waiting_step},
+    attention::{decide, needing_attention, staff, waiting_step},
     buyers::customers,
     histories,
     shop::{SOON, open_with, until},
@@ -43,6 +43,42 @@ async fn an_order_that_is_late_is_paid_back_although_it_waits_for_staff() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_that_is_late_is_paid_back_although_the_whole_cluster_refuses_to_take_it_back() {
+    let policy = PolicySecs { step_patience: 3, delivery: 12, ..PolicySecs::default() };
+    let house = open_with(HouseOptions { policy, ..HouseOptions::named("late-away") }).await;
+    let (customer, staff) = (Customer::signed_in(&house).await.expect("a customer"), staff(&house).await);
+    let cluster = house.proxmox().expect("a stand-in");
+    for (method, path) in [("PUT", "/resize"), ("DELETE", "/qemu/")] {
+        let broken = json!({"kind": "status", "status": 500, "method": method, "path": path});
+        cluster.add_fault(broken).await.expect("broken");
+    }
+    let page = customer.buy(&OrderForm::small("late-3")).await.expect("buying");
+    let workflow_id = format!("order-{}", house::order_id(&page).expect("an id"));
+    assert_eq!(waiting_step(&house, &workflow_id).await, "resize");
+    cluster.add_fault(json!({"kind": "status", "status": 500})).await.expect("away");
+
+    let letter = customer.mailbox().wait_for(&customer.email, "sorry", 1, SOON).await.expect("a letter");
+    for words in ["in the time we promise", "goes back"] {
+        assert!(letter.text.contains(words), "not “{words}”: {}", letter.text);
+    }
+    assert_eq!(waiting_step(&house, &workflow_id).await, "destroy");
+    let world = vendors(&house).await;
+    assert_eq!((world.money["refunds"].len(), world.machines.len()), (1, 1), "refunds, and machines that are left");
+    let held = "select count(*) from orders o join reservations r on r.order_id = o.id
+        where o.status = 'provisioning' and r.released_at is null";
+    assert_eq!(count(house.db(), held).await, 1, "it is over although its machine is left");
+
+    cluster.clear_faults().await.expect("mended");
+    decide(&staff, &workflow_id, &[("verdict", "retry")]).await;
+    customer.wait_until_page_says(page.as_str(), "in the time we promise", SOON).await.expect("the page says why");
+    assert_clean_slate(&house, "late, and the cluster was away").await;
+    assert_eq!(vendors(&house).await.money["refunds"].len(), 1, "paid back otherwise than once");
+    assert_eq!(count(house.db(), "select count(*) from letters where kind = 'order_abandoned'").await, 1);
+    assert_stripe_contract(&house).await;
+    histories::keep(&house, &workflow_id, "order-late-away").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_order_that_is_late_is_undone_once_although_its_worker_dies_while_undoing() {
     let policy = PolicySecs { delivery: 3, ..PolicySecs::default() };
     let house = open_with(HouseOptions { policy, ..HouseOptions::named("late-killed") }).await;
@@ -56,7 +92,7 @@ async fn an_order_that_is_late_is_undone_once_although_its_worker_dies_while_und
     cluster.add_fault(late("DELETE", "/qemu/")).await.expect("a slow answer");
     stripe.add_fault(late("POST", "/v1/refunds")).await.expect("a slow answer");
     let page = customer.buy(&OrderForm::small("late-2")).await.expect("buying");
-    for (vendor, path, method) in [(cluster, "/qemu/", "DELETE"), (stripe, "/v1/refunds", "POST")] {
+    for (vendor, path, method) in [(stripe, "/v1/refunds", "POST"), (cluster, "/qemu/", "DELETE")] {
         until(&format!("{method} {path} is under way"), SOON, || async {
             let asked = vendor.requests(Some(path)).await.expect("the requests");
             asked.iter().any(|request| request["method"] == method).then_some(())

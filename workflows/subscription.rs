@@ -3,6 +3,8 @@
 //! Each signal only says "look": it reads the subscription at Stripe, asks [`domain::billing::decide`] for the one next
 //! act, does it, and looks again. So the order and the number of events do not matter, and a lost one is made up for by
 //! the next look.
+use std::convert::Infallible;
+
 use contract::{
     attention::{Decision, Waiting},
     ledger::{AttentionSubject, InstructionNote, Ledger, ServiceRef, SubscriptionMirror},
@@ -203,15 +205,15 @@ impl Subscription {
                     ctx.wait_condition(move |_| handlers.all_handlers_finished()).await?;
                     return Ok(());
                 }
-                Look::Again => {}
+                Look::Again => {
+                    // A run of an earlier release was followed only when nothing was due.
+                    if Self::is_long(ctx) && ctx.patched("a-run-that-never-settles-is-followed") {
+                        Self::follow(ctx).await?;
+                    }
+                }
                 Look::Settled(until) => {
-                    if ctx.history_length() >= HISTORY_LIMIT_EVENTS || ctx.continue_as_new_suggested() {
-                        // The next run begins with a look, so a signal that lands meanwhile is not lost.
-                        let handlers = ctx.clone();
-                        ctx.wait_condition(move |_| handlers.all_handlers_finished()).await?;
-                        let mut life = ctx.state(|s| s.life.clone());
-                        life.attention_raised = ctx.state(|s| s.desk.occurrence());
-                        ctx.continue_as_new(life, ContinueAsNewOptions::default())?;
+                    if Self::is_long(ctx) {
+                        Self::follow(ctx).await?;
                     }
                     let left_secs = (until - now(ctx)).max(1);
                     wait(ctx, left_secs, "look at the subscription", move |s: &Self| s.heard != heard).await?;
@@ -300,6 +302,19 @@ impl Subscription {
             self.heard += 1;
         }
         known
+    }
+
+    fn is_long(ctx: &WorkflowContext<Self>) -> bool {
+        ctx.history_length() >= HISTORY_LIMIT_EVENTS || ctx.continue_as_new_suggested()
+    }
+
+    /// Ends this run, so that a fresh one follows. That begins with a look, so a signal that lands meanwhile is not lost.
+    async fn follow(ctx: &WorkflowContext<Self>) -> WorkflowResult<Infallible> {
+        let handlers = ctx.clone();
+        ctx.wait_condition(move |_| handlers.all_handlers_finished()).await?;
+        let mut life = ctx.state(|s| s.life.clone());
+        life.attention_raised = ctx.state(|s| s.desk.occurrence());
+        ctx.continue_as_new(life, ContinueAsNewOptions::default())
     }
 
     /// Reads the subscription and does what is due.

@@ -18,6 +18,7 @@ use domain::{
     ids::{ServiceId, SubscriptionId},
     order::Step,
     policy::SubscriptionPolicy,
+    service::ServiceStatus,
 };
 use temporalio_workflow::{
     ContinueAsNewOptions, SyncWorkflowContext, WorkflowContext, WorkflowContextView, WorkflowResult, workflow,
@@ -335,6 +336,7 @@ impl Subscription {
             }
             ctx.state_mut(|s| s.saw(&view));
             let (standing, policy) = ctx.state(|s| (s.life.standing.clone(), s.policy()));
+            let mut only_building = false;
             let act = match decide(&standing, &view, &policy, now(ctx)) {
                 Next::Over => return Ok(Look::Over),
                 Next::WaitUntil(at) => {
@@ -346,12 +348,22 @@ impl Subscription {
                     let late = suspend::late_ones(ctx, &id, &view, fresh).await?;
                     return Ok(if late { Look::Again } else { Look::Settled(at) });
                 }
-                Next::Do(Act::Retain) if Self::nothing_left(ctx, &view).await? => Act::Expire,
+                Next::Do(Act::Retain) if view.status.has_ended() => {
+                    let left = services(ctx, &id).await?;
+                    only_building = left.iter().all(|service| service.status == ServiceStatus::Provisioning);
+                    // Its order was given up, and there is nothing to keep.
+                    if left.is_empty() { Act::Expire } else { Act::Retain }
+                }
                 Next::Do(act) => act,
             };
             // What a person told meanwhile comes first: it may be a hold.
             let told = ctx.state(|s| !s.life.told.is_empty());
             if act.takes_away() && (told || !fresh) {
+                return Ok(Look::Again);
+            }
+            // What is not there yet takes no place in the hour's allowance, and may never be there.
+            if only_building && act == Act::Retain && ctx.patched("what-is-being-built-asks-for-no-leave") {
+                suspend::building(ctx).await?;
                 return Ok(Look::Again);
             }
             if let Some(at) = leave::held_until(ctx, &act, &view).await? {
@@ -371,13 +383,6 @@ impl Subscription {
             }
             Self::mirror(ctx, &view, false, &mut mirrored).await?;
         }
-    }
-
-    /// Whether a subscription that Stripe has ended pays for nothing any more (its order was given up), so that there is
-    /// nothing to keep.
-    async fn nothing_left(ctx: &WorkflowContext<Self>, view: &SubscriptionView) -> Result<bool, Halt> {
-        let id = ctx.state(|s| s.life.subscription.clone());
-        Ok(view.status.has_ended() && services(ctx, &id).await?.is_empty())
     }
 
     /// Does one act.

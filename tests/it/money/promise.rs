@@ -67,6 +67,8 @@ async fn an_order_that_is_late_is_paid_back_although_the_whole_cluster_refuses_t
     let held = "select count(*) from orders o join reservations r on r.order_id = o.id
         where o.status = 'provisioning' and r.released_at is null";
     assert_eq!(count(house.db(), held).await, 1, "it is over although its machine is left");
+    let asked = "select count(*) from removals";
+    assert_eq!(count(house.db(), asked).await, 0, "what was never delivered takes a place in the hour's allowance");
 
     cluster.clear_faults().await.expect("mended");
     decide(&staff, &workflow_id, &[("verdict", "retry")]).await;

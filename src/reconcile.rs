@@ -37,8 +37,9 @@ use futures::TryStreamExt;
 use serde::de::DeserializeOwned;
 use store::{Actor, Entry, LivingSubscription, NewOrder, Reserved, Store, StoreError, StoredOrder};
 use temporalio_client::{
-    Client, UntypedWorkflow, WorkflowFetchHistoryOptions, WorkflowIdConflictPolicy, WorkflowIdReusePolicy,
-    WorkflowListOptions, WorkflowSignalOptions, WorkflowStartOptions, errors::WorkflowStartError,
+    Client, UntypedWorkflow, WorkflowDescribeOptions, WorkflowExecutionStatus, WorkflowFetchHistoryOptions,
+    WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowListOptions, WorkflowSignalOptions, WorkflowStartOptions,
+    errors::{WorkflowInteractionError, WorkflowStartError},
 };
 use temporalio_common::protos::temporal::api::{common::v1::Payloads, history::v1::history_event::Attributes};
 use time::OffsetDateTime;
@@ -274,6 +275,8 @@ impl Gap<'_> {
     /// event that told of it may have been handled long ago.
     async fn begin_again(&self, stored: StoredOrder) -> anyhow::Result<()> {
         let stage = if stored.status == OrderStatus::Provisioning { "provisioning" } else { "reserve" };
+        let id = stored.order.workflow_id();
+        let attention_raised = self.store.settle_lost_waits(&id).await?;
         let input = OrderInput {
             order: stored.order,
             account: stored.account,
@@ -286,10 +289,11 @@ impl Gap<'_> {
             sealed_ssh_key: stored.sealed_ssh_key,
             trial_days: stored.trial_days,
             covered_by: stored.covered_by,
+            attention_raised,
             policy: self.config.policy.clone(),
         };
         let (attributes, covered) = (found_by(wire::TYPE, stage, Some(input.account)), input.covered_by.is_some());
-        let options = WorkflowStartOptions::new(self.config.temporal.task_queue.clone(), input.order.workflow_id())
+        let options = WorkflowStartOptions::new(self.config.temporal.task_queue.clone(), id)
             .search_attributes(attributes)
             .id_reuse_policy(WorkflowIdReusePolicy::AllowDuplicate)
             .id_conflict_policy(WorkflowIdConflictPolicy::TerminateExisting)
@@ -310,6 +314,11 @@ impl Gap<'_> {
 
     /// Starts a subscription's workflow unless one runs. Says whether it did.
     async fn revive(&self, living: LivingSubscription) -> anyhow::Result<bool> {
+        let id = living.subscription.workflow_id();
+        if self.lives(&id).await? {
+            return Ok(false);
+        }
+        let attention_raised = self.store.settle_lost_waits(&id).await?;
         let stopped = |phase| (living.phase == phase).then_some(living.changed_at);
         let standing = Standing {
             phase: living.phase,
@@ -322,7 +331,6 @@ impl Gap<'_> {
         };
         let told = self.store.to_carry_on(&living.subscription).await?;
         let attributes = found_by("subscription", living.phase.as_str(), Some(living.account));
-        let id = living.subscription.workflow_id();
         let options = WorkflowStartOptions::new(self.config.temporal.task_queue.clone(), id)
             .search_attributes(attributes)
             .id_reuse_policy(WorkflowIdReusePolicy::AllowDuplicate)
@@ -332,13 +340,23 @@ impl Gap<'_> {
             account: living.account,
             policy: self.config.policy.subscription.clone(),
             standing,
-            attention_raised: 0,
+            attention_raised,
             told,
         };
         match self.temporal.start_workflow(Subscription::run, input, options).await {
             Ok(_) => Ok(true),
             Err(WorkflowStartError::AlreadyStarted { .. }) => Ok(false),
             Err(fault) => Err(fault).context("starting a subscription's workflow"),
+        }
+    }
+
+    /// Whether a workflow of that id runs.
+    async fn lives(&self, id: &str) -> anyhow::Result<bool> {
+        let handle = self.temporal.get_workflow_handle::<UntypedWorkflow>(id);
+        match handle.describe(WorkflowDescribeOptions::default()).await {
+            Ok(described) => Ok(described.status() == WorkflowExecutionStatus::Running),
+            Err(WorkflowInteractionError::NotFound(_)) => Ok(false),
+            Err(fault) => Err(fault).context("looking whether a workflow runs"),
         }
     }
 }

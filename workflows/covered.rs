@@ -67,7 +67,7 @@ impl CoveredOrder {
     #[init]
     fn new(_ctx: &WorkflowContextView, input: OrderInput) -> Self {
         let subject = AttentionSubject::Order(input.order);
-        let desk = Desk::new(subject, input.policy.order.step_patience_secs, true);
+        let desk = Desk::new(subject, input.policy.order.step_patience_secs, true).after(input.attention_raised);
         let delivery = Delivery::within(input.policy.order.deliver_within_secs);
         Self { input, desk, status: OrderStatus::Provisioning, reply: None, delivery }
     }

@@ -1,6 +1,7 @@
 //! What a restored database still owes: events to drive on again, orders and subscriptions that must have a workflow.
 use crate::{
     Store, StoreError,
+    attention::{AttentionVerdict, SettledAttention},
     fault::{Doing, count, word},
     timeline::SYSTEM,
 };
@@ -169,6 +170,34 @@ impl Store {
                 })
             })
             .collect()
+    }
+
+    /// Settles in our own name whatever a workflow that is lost, or begins again, left waiting for staff, and says how often
+    /// it has waited: the next one goes on counting there, so that what it waits for is a new line and a new letter.
+    pub async fn settle_lost_waits(&self, workflow_id: &str) -> Result<u32, StoreError> {
+        let waits = sqlx::query!(
+            r#"select occurrence, settled_at is null as "is_open!" from attention where workflow_id = $1 order by occurrence"#,
+            workflow_id,
+        )
+        .fetch_all(&self.pool)
+        .await
+        .doing("reading the steps that wait")?;
+        let mut raised = 0;
+        for wait in waits {
+            raised = count(wait.occurrence, "an occurrence")?;
+            if wait.is_open {
+                let settled = SettledAttention {
+                    workflow_id: workflow_id.to_owned(),
+                    occurrence: raised,
+                    verdict: AttentionVerdict::Retry,
+                    result: None,
+                    by: SYSTEM.to_owned(),
+                    because: "its workflow begins again".to_owned(),
+                };
+                self.settle_attention(&settled).await?;
+            }
+        }
+        Ok(raised)
     }
 
     /// Every subscription that is not at its end.

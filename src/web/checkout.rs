@@ -280,6 +280,7 @@ fn checked(portal: &Portal, form: &mut Form, posted: &Posted, user: &User) -> Re
         sealed_ssh_key,
         trial_days: form.trial_days,
         covered_by: None,
+        attention_raised: 0,
         policy: portal.settings.policy.clone(),
     }))
 }

@@ -1,11 +1,14 @@
 //! A restore: the portal's database comes back from before the last orders, and nothing that was acknowledged is lost.
 use house::{Customer, GOOD_CARD, House, OrderForm, order_id};
-use temporalio_client::{WorkflowCountOptions, tonic::Request};
+use serde_json::json;
+use temporalio_client::{WorkflowCountOptions, WorkflowTerminateOptions, tonic::Request};
 use temporalio_common::protos::temporal::api::{
     common::v1::WorkflowExecution, workflowservice::v1::DeleteWorkflowExecutionRequest,
 };
+use workflows::order::Order;
 
 use crate::{
+    attention::{decide, impatient, staff, waiting_step},
     shop::{SOON, open, until},
     world::{count, distinct, vendors},
 };
@@ -132,5 +135,39 @@ async fn an_order_that_begins_again_looks_at_its_payment_although_every_event_ab
     assert_eq!(distinct(&after.letters), distinct(&before.letters), "letters");
     assert_eq!(after.machines.keys().collect::<Vec<_>>(), before.machines.keys().collect::<Vec<_>>(), "machines");
     assert_eq!(after.money["charges"].len(), 1, "charges");
+    house.stop().await.expect("a clean end");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stuck_order_that_begins_again_is_shown_to_staff_again_and_its_old_line_is_gone() {
+    let house = impatient("stuck-again").await;
+    let (customer, staff) = (Customer::signed_in(&house).await.expect("a customer"), staff(&house).await);
+    let cluster = house.proxmox().expect("a stand-in");
+    let broken = json!({"kind": "status", "status": 500, "method": "PUT", "path": "/resize"});
+    cluster.add_fault(broken).await.expect("a fault");
+    let page = customer.buy(&OrderForm::small("stuck-again-1")).await.expect("buying");
+    let workflow_id = format!("order-{}", order_id(&page).expect("an id"));
+    assert_eq!(waiting_step(&house, &workflow_id).await, "resize");
+    let client = house.temporal().await.expect("Temporal");
+    let handle = client.get_workflow_handle::<Order>(&workflow_id);
+    handle.terminate(WorkflowTerminateOptions::default()).await.expect("terminated");
+    let told = house.run_ez(&["reconcile"], "").await.expect("reconciled");
+    assert!(told.contains("orders begun again: 1"), "{told}");
+    let old = "select count(*) from attention where occurrence = 1 and verdict = 'retry' and decided_by = 'system'";
+    assert_eq!(count(house.db(), old).await, 1, "what the lost workflow waited for stays for ever");
+    until("staff are shown the new wait", SOON, || async {
+        let again = "select count(*) from attention where occurrence = 2 and settled_at is null";
+        (count(house.db(), again).await == 1).then_some(())
+    })
+    .await;
+    until("staff are written to again", SOON, || async {
+        let letters = "select count(*) from letters where kind = 'staff_attention'";
+        (count(house.db(), letters).await == 2).then_some(())
+    })
+    .await;
+    cluster.clear_faults().await.expect("repaired");
+    decide(&staff, &workflow_id, &[("verdict", "retry")]).await;
+    customer.wait_until_page_says(page.as_str(), "delivered", SOON).await.expect("delivery");
+    assert_eq!(count(house.db(), "select count(*) from attention where settled_at is null").await, 0, "a line is left");
     house.stop().await.expect("a clean end");
 }

@@ -36,6 +36,9 @@ pub struct OrderInput {
     /// release before does not know it, and would ask for money.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub covered_by: Option<SubscriptionId>,
+    /// How often a step of it has waited for staff in the workflows it had before.
+    #[serde(default)]
+    pub attention_raised: u32,
     /// How long to wait for what.
     pub policy: Policy,
 }

@@ -3,6 +3,8 @@
 use domain::instruction::Ask;
 use house::{HouseOptions, Page, PolicySecs};
 use serde_json::{Value, json};
+use temporalio_client::WorkflowTerminateOptions;
+use workflows::subscription::Subscription;
 
 use super::staff::Held;
 use crate::{
@@ -10,7 +12,7 @@ use crate::{
     histories,
     matrix::change_price,
     shop::{SOON, open, open_with, until},
-    world::{assert_stripe_contract, list, vendors},
+    world::{assert_stripe_contract, count, list, vendors},
 };
 
 async fn machine(held: &Held<'_>) -> Value {
@@ -229,4 +231,23 @@ async fn a_price_changed_at_stripe_is_fitted_and_an_unknown_one_waits_for_staff(
     assert!(board.contains(&strange) && board.contains("No plan of ours has that price"), "{board}");
     assert!(has_size(&held, "2", "4096", 40).await, "the machine changed for a price nobody knows");
     assert_eq!(charged(&held).await, [500], "something was charged for a price nobody knows");
+
+    // Its workflow is lost meanwhile: the next one's wait is a line and a letter of its own.
+    let client = house.temporal().await.expect("Temporal");
+    let handle = client.get_workflow_handle::<Subscription>(workflow_id);
+    handle.terminate(WorkflowTerminateOptions::default()).await.expect("terminated");
+    let told = house.run_ez(&["reconcile"], "").await.expect("reconciled");
+    assert!(told.contains("subscriptions given a workflow: 1"), "{told}");
+    until("it waits again", SOON, || async {
+        let again = "select count(*) from attention where occurrence = 2 and settled_at is null";
+        (count(house.db(), again).await == 1).then_some(())
+    })
+    .await;
+    let old = "select count(*) from attention where occurrence = 1 and verdict = 'retry' and decided_by = 'system'";
+    assert_eq!(count(house.db(), old).await, 1, "what the lost workflow waited for stays for ever");
+    until("staff are written to again", SOON, || async {
+        let letters = "select count(*) from letters where kind = 'staff_attention'";
+        (count(house.db(), letters).await == 2).then_some(())
+    })
+    .await;
 }

@@ -84,7 +84,7 @@ pub(crate) async fn restore(config: &Config, folder: &Path, overwrite: bool) -> 
     }
     writeln!(
         io::stdout(),
-        "restored: the portal as of {}, Temporal as of {}\nnow start Temporal, then `ez migrate`, `ez reconcile`, `ez work`, `ez serve`",
+        "restored: the portal as of {}, Temporal as of {}\nnow start Temporal, then `ez migrate`, `ez reconcile --restored`, `ez work`, `ez serve`",
         manifest.portal_taken_at,
         manifest.temporal_taken_at
     )?;

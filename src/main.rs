@@ -78,11 +78,14 @@ enum Command {
         #[arg(long)]
         overwrite: bool,
     },
-    /// After a restore: let everything that was acknowledged go on. May be run any number of times.
+    /// Let everything that was acknowledged go on, after a restore too. May be run any number of times.
     Reconcile {
         /// How far back to look: longer than the older of the two databases.
         #[arg(long, default_value_t = 48)]
         hours: u64,
+        /// Whether a database was restored: orders whose workflow runs begin again, too.
+        #[arg(long)]
+        restored: bool,
     },
     /// Look after the mirror of Stripe.
     #[command(subcommand)]
@@ -195,7 +198,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Doctor { production } => return Ok(Box::pin(doctor::run(&config, production)).await),
         Command::Backup { folder } => Box::pin(backup::take(&config, &folder)).await?,
         Command::Restore { folder, overwrite } => Box::pin(backup::restore(&config, &folder, overwrite)).await?,
-        Command::Reconcile { hours } => Box::pin(reconcile::run(&config, hours)).await?,
+        Command::Reconcile { hours, restored } => Box::pin(reconcile::run(&config, hours, restored)).await?,
         Command::Audit(AuditCommand::Verify { head }) => {
             return Box::pin(audit::verify(&config, head.as_deref())).await;
         }

@@ -3,7 +3,9 @@
 //!
 //! 1. Orders the table does not know are written down again: from their workflow's input in Temporal, or from what the
 //!    payment page at Stripe says about them, and with them the account of whoever paid. Their machines are taken over.
-//! 2. Every order that is not at its end begins again at its first step: each step finds what is there.
+//! 2. Every order that is not at its end and has no workflow begins again at its first step: each step finds what is there.
+//!    One whose workflow runs looks at its payment; it begins again only when it was written down just now, or when the
+//!    operator says that a database was restored, because its workflow may be giving it up.
 //! 3. Every living subscription without a workflow gets one; its first acts are what it was told and had not done, and a look
 //!    at Stripe.
 //! 4. Every payment event of the gap is due again.
@@ -54,8 +56,9 @@ const BETWEEN_COMPARISONS: Duration = Duration::from_secs(5);
 #[derive(Default)]
 struct Tally {
     accounts: usize,
-    written_down: usize,
+    written_down: Vec<OrderId>,
     orders: usize,
+    looking: usize,
     subscriptions: usize,
     events: u64,
     letters: u64,
@@ -73,15 +76,16 @@ impl Tally {
             network: None,
             before: None,
             after: Some(serde_json::json!({
-                "hours": hours, "accounts": self.accounts, "written_down": self.written_down, "orders": self.orders,
+                "hours": hours, "accounts": self.accounts, "written_down": self.written_down.len(), "orders": self.orders,
                 "subscriptions": self.subscriptions, "events": self.events, "letters": self.letters,
             })),
         }
     }
 }
 
-/// Reconciles everything that happened since `hours` ago.
-pub(crate) async fn run(config: &Config, hours: u64) -> anyhow::Result<()> {
+/// Reconciles everything that happened since `hours` ago. Orders whose workflow runs begin again when a database was
+/// `restored`.
+pub(crate) async fn run(config: &Config, hours: u64, restored: bool) -> anyhow::Result<()> {
     let gap = Gap {
         store: wiring::store(config)?,
         temporal: wiring::temporal(&config.temporal).await?,
@@ -92,8 +96,12 @@ pub(crate) async fn run(config: &Config, hours: u64) -> anyhow::Result<()> {
     let mut tally = Tally::default();
     gap.write_down_lost(&mut tally).await?;
     for order in gap.store.unfinished_orders().await? {
-        gap.begin_again(order).await?;
-        tally.orders += 1;
+        let anew = restored || tally.written_down.contains(&order.order);
+        match gap.go_on(order, anew).await? {
+            GoneOn::Again => tally.orders += 1,
+            GoneOn::Looking => tally.looking += 1,
+            GoneOn::Over => {}
+        }
     }
     for subscription in gap.store.living_subscriptions().await? {
         tally.subscriptions += usize::from(gap.revive(subscription).await?);
@@ -104,8 +112,9 @@ pub(crate) async fn run(config: &Config, hours: u64) -> anyhow::Result<()> {
     gap.store.note(&tally.entry(hours)).await?;
     let mut told = io::stdout();
     writeln!(told, "accounts written down again: {}", tally.accounts)?;
-    writeln!(told, "orders written down again: {}", tally.written_down)?;
+    writeln!(told, "orders written down again: {}", tally.written_down.len())?;
     writeln!(told, "orders begun again: {}; subscriptions given a workflow: {}", tally.orders, tally.subscriptions)?;
+    writeln!(told, "orders whose workflow runs: {}", tally.looking)?;
     writeln!(told, "payment events due again: {}; payments left for staff: {}", tally.events, tally.for_staff)?;
     writeln!(told, "letters looked after: {}", tally.letters)?;
     writeln!(told, "events no webhook told: {missed}; differences being looked at: {differ}")?;
@@ -130,6 +139,16 @@ struct Lost {
     paid: Option<PaidPage>,
     /// The machine that carries its stamp.
     machine: Option<FoundMachine>,
+}
+
+/// How an unfinished order goes on.
+enum GoneOn {
+    /// It began again.
+    Again,
+    /// Its workflow runs, and looks at its payment.
+    Looking,
+    /// It came to its end meanwhile.
+    Over,
 }
 
 struct Gap<'a> {
@@ -174,7 +193,7 @@ impl Gap<'_> {
             };
             match (written, lost.paid) {
                 (true, paid) => {
-                    tally.written_down += 1;
+                    tally.written_down.push(lost.id);
                     // Its subscription may live already, and looks for its row.
                     if let Some(subscription) = paid.and_then(|page| page.subscription) {
                         self.store.paid(lost.id, &subscription).await?;
@@ -271,6 +290,23 @@ impl Gap<'_> {
         Ok(true)
     }
 
+    /// Has an order go on: the workflow that runs, unless it is to begin anew, or else one from its beginning.
+    async fn go_on(&self, stored: StoredOrder, anew: bool) -> anyhow::Result<GoneOn> {
+        if !anew && self.lives(&stored.order.workflow_id()).await? {
+            // Nothing is paid for a covered one, so there is no payment to look at.
+            if stored.covered_by.is_none() {
+                self.have_it_look(stored.order).await?;
+            }
+            return Ok(GoneOn::Looking);
+        }
+        let status = self.store.order_status(stored.order).await?;
+        if !matches!(status, Some(OrderStatus::AwaitingPayment | OrderStatus::Provisioning)) {
+            return Ok(GoneOn::Over);
+        }
+        Box::pin(self.begin_again(stored)).await?;
+        Ok(GoneOn::Again)
+    }
+
     /// Starts an order's workflow from its beginning, in place of one that runs, and has it look at its payment: the
     /// event that told of it may have been handled long ago.
     async fn begin_again(&self, stored: StoredOrder) -> anyhow::Result<()> {
@@ -292,24 +328,28 @@ impl Gap<'_> {
             attention_raised,
             policy: self.config.policy.clone(),
         };
-        let (attributes, covered) = (found_by(wire::TYPE, stage, Some(input.account)), input.covered_by.is_some());
+        let (attributes, order) = (found_by(wire::TYPE, stage, Some(input.account)), input.order);
         let options = WorkflowStartOptions::new(self.config.temporal.task_queue.clone(), id)
             .search_attributes(attributes)
             .id_reuse_policy(WorkflowIdReusePolicy::AllowDuplicate)
             .id_conflict_policy(WorkflowIdConflictPolicy::TerminateExisting)
             .build();
-        if covered {
-            // Nothing is paid for it, so there is no payment to look at.
+        if input.covered_by.is_some() {
             let begun = self.temporal.start_workflow(CoveredOrder::run, input, options).await;
             return begun.map(drop).context("beginning a covered order again");
         }
-        let begun =
-            self.temporal.start_workflow(Order::run, input, options).await.context("beginning an order again")?;
+        self.temporal.start_workflow(Order::run, input, options).await.context("beginning an order again")?;
+        self.have_it_look(order).await
+    }
+
+    /// Has an order's workflow look at its payment. One that is over has nothing to look at.
+    async fn have_it_look(&self, order: OrderId) -> anyhow::Result<()> {
         let look = PaymentReported { event: "reconcile".to_owned() };
-        begun
-            .signal(Order::payment_reported, look, WorkflowSignalOptions::default())
-            .await
-            .context("having an order look at its payment")
+        let handle = self.temporal.get_workflow_handle::<Order>(order.workflow_id());
+        match handle.signal(Order::payment_reported, look, WorkflowSignalOptions::default()).await {
+            Ok(()) | Err(WorkflowInteractionError::NotFound(_)) => Ok(()),
+            Err(fault) => Err(fault).context("having an order look at its payment"),
+        }
     }
 
     /// Starts a subscription's workflow unless one runs. Says whether it did.

@@ -67,7 +67,7 @@ impl Drill<'_> {
         .await;
         self.stage.start(&self.house, Part::Temporal).await;
         self.house.run_ez(&["migrate"], "").await.expect("migrated");
-        let told = self.house.run_ez(&["reconcile"], "").await.expect("reconciled");
+        let told = self.house.run_ez(&["reconcile", "--restored"], "").await.expect("reconciled");
         eprintln!("drill: {}", told.trim().replace('\n', "; "));
         assert!(told.contains("payments left for staff: 0"), "{told}");
         self.stage.start(&self.house, Part::Worker).await;

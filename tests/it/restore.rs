@@ -10,7 +10,7 @@ use workflows::order::Order;
 use crate::{
     attention::{decide, impatient, staff, waiting_step},
     shop::{SOON, open, until},
-    world::{count, distinct, vendors},
+    world::{assert_clean_slate, count, distinct, vendors},
 };
 
 const DELIVERED: &str = "select count(*) from orders where status = 'delivered'";
@@ -73,7 +73,7 @@ async fn orders_a_restored_database_does_not_know_are_found_and_keep_their_machi
     house.run_ez(&["restore", folder, "--overwrite"], "").await.expect("restored");
     assert_eq!(count(house.db(), DELIVERED).await, 1, "the last two are forgotten");
 
-    let told = house.run_ez(&["reconcile"], "").await.expect("reconciled");
+    let told = house.run_ez(&["reconcile", "--restored"], "").await.expect("reconciled");
     assert!(told.contains("orders written down again: 2"), "{told}");
     house.start_worker().await.expect("a worker");
     house.start_web().await.expect("the web");
@@ -169,5 +169,60 @@ async fn a_stuck_order_that_begins_again_is_shown_to_staff_again_and_its_old_lin
     decide(&staff, &workflow_id, &[("verdict", "retry")]).await;
     customer.wait_until_page_says(page.as_str(), "delivered", SOON).await.expect("delivery");
     assert_eq!(count(house.db(), "select count(*) from attention where settled_at is null").await, 0, "a line is left");
+    house.stop().await.expect("a clean end");
+}
+
+/// An order that was given up and whose machine cannot be destroyed: the money has not gone back yet.
+async fn half_given_up(house: &House, customer: &Customer, hostname: &str) -> String {
+    let cluster = house.proxmox().expect("a stand-in");
+    let broken = |method: &str, path: &str| json!({"kind": "status", "status": 500, "method": method, "path": path});
+    let resize = cluster.add_fault(broken("PUT", "/resize")).await.expect("a fault");
+    let page = customer.buy(&OrderForm::small(hostname)).await.expect("buying");
+    let workflow_id = format!("order-{}", order_id(&page).expect("an id"));
+    assert_eq!(waiting_step(house, &workflow_id).await, "resize");
+    cluster.add_fault(broken("DELETE", "/qemu/")).await.expect("a fault");
+    cluster.remove_fault(resize).await.expect("repaired");
+    let why = [("verdict", "abandon"), ("reason", "it cannot be built")];
+    decide(&staff(house).await, &workflow_id, &why).await;
+    assert_eq!(waits_to_destroy(house, 2).await, 1);
+    workflow_id
+}
+
+/// Waits until an order's machine waits to be destroyed, in that occurrence, and gives how many steps wait at all.
+async fn waits_to_destroy(house: &House, occurrence: u32) -> i64 {
+    until("the machine waits to be destroyed", SOON, || async {
+        let waits = sqlx::query_scalar::<_, i64>(
+            "select count(*) from attention where step = 'destroy' and occurrence = $1 and settled_at is null",
+        );
+        let waits = waits.bind(i32::try_from(occurrence).expect("few")).fetch_one(house.db()).await;
+        (waits.expect("the table") == 1).then_some(())
+    })
+    .await;
+    count(house.db(), "select count(*) from attention where settled_at is null").await
+}
+
+/// The machine can be destroyed again: what was given up ends so, and is paid back once.
+async fn ends_given_up(house: &House, customer: &Customer, workflow_id: &str) {
+    house.proxmox().expect("a stand-in").clear_faults().await.expect("repaired");
+    decide(&staff(house).await, workflow_id, &[("verdict", "retry")]).await;
+    until("the order is abandoned", SOON, || async {
+        let abandoned = "select count(*) from orders where status = 'abandoned'";
+        (count(house.db(), abandoned).await == 1).then_some(())
+    })
+    .await;
+    customer.mailbox().wait_for(&customer.email, "sorry", 1, SOON).await.expect("an apology");
+    assert_clean_slate(house, "given up").await;
+    assert_eq!(vendors(house).await.money["refunds"].len(), 1, "paid back otherwise than once");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_that_is_being_given_up_is_not_begun_again_when_nothing_was_restored() {
+    let house = impatient("giving-up").await;
+    let customer = Customer::signed_in(&house).await.expect("a customer");
+    let workflow_id = half_given_up(&house, &customer, "giving-up-1").await;
+    let told = house.run_ez(&["reconcile"], "").await.expect("reconciled");
+    assert!(told.contains("orders begun again: 0") && told.contains("orders whose workflow runs: 1"), "{told}");
+    assert_eq!(waits_to_destroy(&house, 2).await, 1, "staff are not shown what waits");
+    ends_given_up(&house, &customer, &workflow_id).await;
     house.stop().await.expect("a clean end");
 }

@@ -5,7 +5,8 @@
 //!    payment page at Stripe says about them, and with them the account of whoever paid. Their machines are taken over.
 //! 2. Every order that is not at its end and has no workflow begins again at its first step: each step finds what is there.
 //!    One whose workflow runs looks at its payment; it begins again only when it was written down just now, or when the
-//!    operator says that a database was restored, because its workflow may be giving it up.
+//!    operator says that a database was restored, because its workflow may be giving it up. What the tables know to be given
+//!    up is taken back further.
 //! 3. Every living subscription without a workflow gets one; its first acts are what it was told and had not done, and a look
 //!    at Stripe.
 //! 4. Every payment event of the gap is due again.
@@ -27,7 +28,7 @@ use activities::{
 };
 use anyhow::Context;
 use contract::{
-    order::{OrderInput, OrderOutcome, PaymentReported, wire},
+    order::{GivenUp, OrderInput, OrderOutcome, PaymentReported, wire},
     subscription::SubscriptionInput,
 };
 use domain::{
@@ -37,7 +38,7 @@ use domain::{
 };
 use futures::TryStreamExt;
 use serde::de::DeserializeOwned;
-use store::{Actor, Entry, LivingSubscription, NewOrder, Reserved, Store, StoreError, StoredOrder};
+use store::{Actor, Entry, HalfGivenUp, LivingSubscription, NewOrder, Reserved, Store, StoreError, StoredOrder};
 use temporalio_client::{
     Client, UntypedWorkflow, WorkflowDescribeOptions, WorkflowExecutionStatus, WorkflowFetchHistoryOptions,
     WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowListOptions, WorkflowSignalOptions, WorkflowStartOptions,
@@ -326,6 +327,7 @@ impl Gap<'_> {
             trial_days: stored.trial_days,
             covered_by: stored.covered_by,
             attention_raised,
+            given_up: self.store.half_given_up(stored.order).await?.map(given_up),
             policy: self.config.policy.clone(),
         };
         let (attributes, order) = (found_by(wire::TYPE, stage, Some(input.account)), input.order);
@@ -404,6 +406,12 @@ impl Gap<'_> {
 /// What stands in the first payload.
 fn first<T: DeserializeOwned>(said: Option<Payloads>) -> Option<T> {
     said?.payloads.first().and_then(|payload| serde_json::from_slice(&payload.data).ok())
+}
+
+/// What an order's workflow is told of its giving up.
+fn given_up(known: HalfGivenUp) -> GivenUp {
+    let HalfGivenUp { reason, begun, subscription } = known;
+    GivenUp { reason, begun, subscription }
 }
 
 /// The order of a payment page that says enough. Its SSH key is nowhere but with us: it gets a password.

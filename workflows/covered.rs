@@ -134,6 +134,9 @@ impl CoveredOrder {
         };
         ctx.state_mut(|s| s.reply = Some(CoverReply::Begun));
         Self::reach(ctx, OrderStatus::Provisioning);
+        if let Some(given_up) = input.given_up {
+            return Err(undo.resume(given_up, &machine));
+        }
         promise::kept(ctx, provision(ctx, undo, machine)).await?;
         ctx.state_mut(|s| s.desk.detach());
         record(ctx, Ledger::delivered, input.order).await?;

@@ -156,6 +156,13 @@ impl Order {
         };
         // The session has no id yet; the promise finds it by its order.
         undo.promise(Promise::CloseCheckout(CheckoutRef { order: input.order, session: String::new() }));
+        if let Some(given_up) = input.given_up.clone() {
+            ctx.state_mut(|s| s.reply = Some(CheckoutReply::Closed));
+            if given_up.subscription.is_some() {
+                Self::reach(ctx, OrderStatus::Provisioning);
+            }
+            return Err(undo.resume(given_up, &machine));
+        }
         let session = Self::open_checkout(ctx, &input).await?;
         let Some(subscription) = Self::await_payment(ctx, session).await? else {
             let reason = "not paid in time".to_owned();

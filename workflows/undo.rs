@@ -4,6 +4,7 @@ use contract::{
     ledger::{ClosedOrder, Ledger},
     machine::{Machine, MachineRef},
     name::Name,
+    order::GivenUp,
     payment::{CheckoutRef, CheckoutState, Payment, RefundInput},
 };
 use domain::{
@@ -54,6 +55,21 @@ impl Undo {
         if self.promises.last() != Some(&promise) {
             self.promises.push(promise);
         }
+    }
+
+    /// Promises again what an order had promised that was being given up when its workflow was lost, and says why it was.
+    pub(crate) fn resume(&mut self, given_up: GivenUp, machine: &MachineRef) -> Halt {
+        let order = machine.order;
+        if let Some(subscription) = given_up.subscription {
+            self.promise(Promise::Refund(RefundInput { order, subscription }));
+        }
+        if given_up.begun.contains(&Step::Clone) {
+            self.promise(Promise::Destroy(machine.clone()));
+        }
+        if given_up.begun.contains(&Step::Name) {
+            self.promise(Promise::Withdraw(order));
+        }
+        Halt::Abandoned { reason: given_up.reason }
     }
 
     /// Takes the last promise back: its step was found not to have happened.

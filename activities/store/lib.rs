@@ -102,7 +102,7 @@ pub use privacy::{
     obstacles::Obstacle,
     retention::{Keeping, KeepingTerms, KeptLine, kept_after_erasure, schedule},
 };
-pub use reconcile::{LivingSubscription, StoredOrder};
+pub use reconcile::{HalfGivenUp, LivingSubscription, StoredOrder};
 pub use removals::{Allowance, Approved, Held, HeldRemoval, NewRemoval, RemovalLine};
 pub use reservations::{NewOrder, Place, Reserved};
 pub use rotation::{SealedColumn, SealedRow};

@@ -10,7 +10,7 @@ use domain::{
     billing::{Leaving, Phase},
     ids::{AccountId, InstructionId, OrderId, ServiceId, SubscriptionId, Vmid},
     instruction::{Ask, Instruction},
-    order::OrderStatus,
+    order::{OrderStatus, Step, StepState},
     plan::Term,
 };
 use std::net::IpAddr;
@@ -44,6 +44,20 @@ pub struct StoredOrder {
     /// The subscription that covers it, when nothing is paid for it.
     pub covered_by: Option<SubscriptionId>,
 }
+
+/// An order that was being given up when its workflow was lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HalfGivenUp {
+    /// Why it was.
+    pub reason: String,
+    /// The steps that had begun.
+    pub begun: Vec<Step>,
+    /// The subscription that paid for it; none when nothing is known to be paid, or another one covers it.
+    pub subscription: Option<SubscriptionId>,
+}
+
+/// What is said of an order of which nobody knows any more why it was given up.
+const REASON_LOST: &str = "it was being given up when its workflow was lost";
 
 /// A subscription that must have a workflow, and where it stood.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -198,6 +212,44 @@ impl Store {
             }
         }
         Ok(raised)
+    }
+
+    /// What an unfinished order has to take back, when it was being given up: its end is written down last, but a decision
+    /// of staff, a step back that waited for them, and a step that was taken back stand here before.
+    pub async fn half_given_up(&self, order: OrderId) -> Result<Option<HalfGivenUp>, StoreError> {
+        let why = sqlx::query_scalar!(
+            r#"select case when verdict = 'abandon' and decided_by = 'system' then decided_because when verdict = 'abandon' then reason end
+                as "reason?"
+               from attention
+               where workflow_id = $1 and (verdict = 'abandon' or step in ('unname', 'destroy', 'refund'))
+               order by raised_at, id limit 1"#,
+            order.workflow_id(),
+        )
+        .fetch_optional(&self.pool)
+        .await
+        .doing("reading why an order was given up")?;
+        let rows = sqlx::query!(
+            r#"select s.step, s.state, case when o.covered_by is null then o.subscription_id end as "paid_by?"
+               from order_steps s join orders o on o.id = s.order_id where s.order_id = $1"#,
+            order.0,
+        )
+        .fetch_all(&self.pool)
+        .await
+        .doing("reading steps")?;
+        let (mut begun, mut undone, mut subscription) = (vec![], false, None);
+        for row in rows {
+            let state = word::<StepState>(&row.state, "a step's state")?;
+            undone |= state == StepState::Undone;
+            if state != StepState::Waiting {
+                begun.push(word(&row.step, "a step")?);
+            }
+            subscription = row.paid_by.map(SubscriptionId);
+        }
+        if why.is_none() && !undone {
+            return Ok(None);
+        }
+        let reason = why.flatten().unwrap_or_else(|| REASON_LOST.to_owned());
+        Ok(Some(HalfGivenUp { reason, begun, subscription }))
     }
 
     /// Every subscription that is not at its end.

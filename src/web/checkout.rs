@@ -281,6 +281,7 @@ fn checked(portal: &Portal, form: &mut Form, posted: &Posted, user: &User) -> Re
         trial_days: form.trial_days,
         covered_by: None,
         attention_raised: 0,
+        given_up: None,
         policy: portal.settings.policy.clone(),
     }))
 }

@@ -131,6 +131,7 @@ pub(crate) async fn submit(State(portal): Shared, Path(id): Path<String>, mut po
             trial_days: 0,
             covered_by: Some(form.further.subscription.clone()),
             attention_raised: 0,
+            given_up: None,
             policy: portal.settings.policy.clone(),
         };
         match portal.temporal.begin_covered(input).await {

@@ -226,3 +226,18 @@ async fn an_order_that_is_being_given_up_is_not_begun_again_when_nothing_was_res
     ends_given_up(&house, &customer, &workflow_id).await;
     house.stop().await.expect("a clean end");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_that_was_being_given_up_goes_on_being_given_up_when_it_begins_again() {
+    let house = impatient("gives-up-again").await;
+    let customer = Customer::signed_in(&house).await.expect("a customer");
+    let workflow_id = half_given_up(&house, &customer, "gives-up-again-1").await;
+    let why = "select count(*) from orders o join attention a on a.order_id = o.id and a.occurrence = 1
+        where a.step = 'resize' and o.reason = a.reason";
+    let told = house.run_ez(&["reconcile", "--restored"], "").await.expect("reconciled");
+    assert!(told.contains("orders begun again: 1"), "{told}");
+    assert_eq!(waits_to_destroy(&house, 3).await, 1, "the line of the workflow before stays");
+    ends_given_up(&house, &customer, &workflow_id).await;
+    assert_eq!(count(house.db(), why).await, 1, "it was closed for another reason");
+    house.stop().await.expect("a clean end");
+}

@@ -1,8 +1,8 @@
 //! The order workflows: id `order-<uuid>`, type `order`, or `covered_order` when a subscription covers it.
-use alloc::string::String;
+use alloc::{string::String, vec::Vec};
 use domain::{
     ids::{AccountId, OrderId, ServiceId, SubscriptionId},
-    order::OrderStatus,
+    order::{OrderStatus, Step},
     plan::Term,
     policy::Policy,
 };
@@ -39,8 +39,22 @@ pub struct OrderInput {
     /// How often a step of it has waited for staff in the workflows it had before.
     #[serde(default)]
     pub attention_raised: u32,
+    /// What is to be taken back, when it was being given up as it lost its workflow: nothing is begun for it any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given_up: Option<GivenUp>,
     /// How long to wait for what.
     pub policy: Policy,
+}
+
+/// An order that was being given up when its workflow was lost.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GivenUp {
+    /// Why it was.
+    pub reason: String,
+    /// The steps that had begun.
+    pub begun: Vec<Step>,
+    /// The subscription that paid for it; none when nothing is known to be paid, or another one covers it.
+    pub subscription: Option<SubscriptionId>,
 }
 
 /// The answer of the update `checkout`.

@@ -77,6 +77,9 @@ impl Reader<'_> {
         if [network, address, lock, longest, brief, idle, staff_idle, step_up].contains(&Some(0)) {
             self.faults.push("EZ_LIMIT_…, EZ_SESSION_…, EZ_STEP_UP_SECS: nought lets nobody in".to_owned());
         }
+        if lock_secs == Some(0) {
+            self.faults.push("EZ_LIMIT_LOCK_SECS: nought locks nothing".to_owned());
+        }
         Some(AccessConfig {
             trusted_proxies: trusted_proxies?,
             staff_networks: staff_networks?,
@@ -107,7 +110,7 @@ impl AccessConfig {
     }
 
     /// What would be unsafe with customers and money.
-    pub(super) fn unsafe_settings(&self) -> [(bool, &'static str); 10] {
+    pub(super) fn unsafe_settings(&self) -> [(bool, &'static str); 11] {
         [
             (
                 self.trusted_proxies.is_empty(),
@@ -123,6 +126,7 @@ impl AccessConfig {
             ),
             (self.limits.address > 20, "EZ_LIMIT_ADDRESS: more than 20 guesses without a wait"),
             (self.limits.lock > 100, "EZ_LIMIT_LOCK: more than 100 guesses before a lock"),
+            (self.limits.lock_secs < 900, "EZ_LIMIT_LOCK_SECS: a lock that lasts less than a quarter of an hour"),
             (self.stay.longest_secs > 2_592_000, "EZ_SESSION_LONGEST_SECS: longer than 30 days"),
             (self.stay.brief_secs > 43_200, "EZ_SESSION_BRIEF_SECS: longer than 12 hours"),
             (!self.factors.staff, "EZ_STAFF_SECOND_FACTOR: a password alone would open staff pages"),

@@ -74,6 +74,16 @@ fn a_production_start_with_unsafe_settings_is_refused() {
 }
 
 #[test]
+fn a_lock_that_lasts_no_time_is_refused_everywhere() {
+    let mut values = complete();
+    values.insert("EZ_LIMIT_LOCK_SECS".into(), "1".into());
+    assert!(Config::from_values(&values).is_ok(), "development may try short locks");
+    values.insert("EZ_LIMIT_LOCK_SECS".into(), "0".into());
+    let faults = Config::from_values(&values).err().expect("faults").0;
+    assert!(faults.len() == 1 && faults[0].starts_with("EZ_LIMIT_LOCK_SECS: "), "{faults:?}");
+}
+
+#[test]
 fn further_keys_are_keys_too() {
     let mut values = complete();
     let key = STANDARD.encode([7; 32]);

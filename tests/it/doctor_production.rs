@@ -103,6 +103,7 @@ each! { assert_refused:
     everybody_named_as_proxy: "EZ_TRUSTED_PROXIES", "0.0.0.0/0";
     too_many_guesses_without_a_wait: "EZ_LIMIT_ADDRESS", "21";
     too_many_guesses_before_a_lock: "EZ_LIMIT_LOCK", "101";
+    a_lock_that_is_over_at_once: "EZ_LIMIT_LOCK_SECS", "899";
     a_session_that_lasts_for_months: "EZ_SESSION_LONGEST_SECS", "2592001";
     a_session_nobody_wanted_that_lasts_for_days: "EZ_SESSION_BRIEF_SECS", "43201";
     a_suspension_within_the_day: "EZ_POLICY_SUSPEND_AFTER_SECS", "86399";

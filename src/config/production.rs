@@ -66,7 +66,7 @@ impl Config {
             (is_open_mail(self.mail.smtp.reveal()), "EZ_SMTP_URL: letters would leave our own network without TLS"),
             (
                 is_open_database(self.database_url.reveal()),
-                "DATABASE_URL: leaves our own network without TLS; add sslmode=verify-full",
+                "DATABASE_URL: leaves our own network without TLS that is verified; add sslmode=verify-full",
             ),
         ])
     }
@@ -99,9 +99,10 @@ fn is_open_mail(url: &str) -> bool {
 
 fn is_open_database(url: &str) -> bool {
     let Ok(url) = url.parse::<Url>() else { return false };
-    let verified = ["require", "verify-ca", "verify-full"];
-    let sealed = url.query_pairs().any(|(name, value)| name == "sslmode" && verified.contains(&value.as_ref()));
-    !sealed && !is_inside(&url)
+    // What is said last counts. `require` takes any certificate, `verify-ca` one for any host.
+    let modes = url.query_pairs().filter(|(name, _)| matches!(name.as_ref(), "sslmode" | "ssl-mode"));
+    let is_verified = modes.last().is_some_and(|(_, value)| value.eq_ignore_ascii_case("verify-full"));
+    !is_verified && !is_inside(&url)
 }
 
 /// Whether a host is beside us: an address no customer comes from, or a name without a dot, as containers have.
@@ -138,6 +139,9 @@ mod tests {
         assert!(!is_open_mail("smtp://mailpit:1025"));
         assert!(is_open_database("postgres://ez@db.example.com/ez"));
         assert!(!is_open_database("postgres://ez@db.example.com/ez?sslmode=verify-full"));
+        for mode in ["sslmode=prefer", "sslmode=require", "sslmode=verify-ca", "sslmode=verify-full&ssl-mode=require"] {
+            assert!(is_open_database(&format!("postgres://ez@db.example.com/ez?{mode}")), "{mode}");
+        }
         assert!(!is_open_database("postgres://ez@localhost/ez") && !is_open_database("postgres:///ez"));
     }
 

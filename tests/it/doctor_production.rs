@@ -130,6 +130,8 @@ each! { assert_told:
     temporal_without_tls_beyond_our_network: "TEMPORAL_ADDRESS", "http://temporal.example.test:7233";
     letters_without_tls_beyond_our_network: "EZ_SMTP_URL", "smtp://mail.example.test";
     a_database_without_tls_beyond_our_network: "DATABASE_URL", "postgres://ez@db.example.test/ez";
+    a_database_whose_certificate_is_not_checked: "DATABASE_URL", "postgres://ez@db.example.test/ez?sslmode=require";
+    a_database_whose_name_is_not_checked: "DATABASE_URL", "postgres://ez@db.example.test/ez?sslmode=verify-ca";
 }
 
 #[test]

@@ -78,14 +78,17 @@ pub(crate) async fn ask_password(mut customer: Customer) -> Result<Response, Ref
 pub(crate) async fn change_password(State(portal): Shared, mut posted: Posted) -> Result<Response, Refusal> {
     let user = posted.user()?;
     let mut page = Change::new(posted.visitor.form_shell("account").await?);
-    if let Some(fault) = password::fault(posted.exact("password"), &user.email, &user.name).await? {
-        page.password.refuse(fault);
-    }
     if posted.exact("password") == posted.exact("old") {
         page.password.refuse("This is your present password.");
     }
     if page.summary().is_empty() && !knows_password(&portal, &posted, &user, "old").await? {
         page.old.refuse("This is not your present password.");
+    }
+    // Weighed last: it is work, and whoever does not know the present password gets none of it.
+    if page.summary().is_empty()
+        && let Some(fault) = password::fault(posted.exact("password"), &user.email, &user.name).await?
+    {
+        page.password.refuse(fault);
     }
     if !page.summary().is_empty() {
         return Ok(page::render(StatusCode::UNPROCESSABLE_ENTITY, &page));

@@ -44,10 +44,15 @@ use super::{
     posted::Posted,
 };
 
+/// How long somebody waits whose account asked for too much at once, in seconds.
+const CROWDED_SECS: u64 = 2;
+
 impl From<PasswordError> for Refusal {
     fn from(fault: PasswordError) -> Self {
-        if matches!(fault, PasswordError::Busy) {
-            return Self::Busy;
+        match fault {
+            PasswordError::Busy => return Self::Busy,
+            PasswordError::Crowded => return Self::Slower { secs: CROWDED_SECS, locked: false },
+            _ => {}
         }
         tracing::error!(fault = super::page::whole(&fault), "a password could not be worked with");
         Self::Broken("passwords")
@@ -65,9 +70,10 @@ pub(super) async fn knows_password(
     let network = portal.by_network(Way::Password, &posted.visitor.caller)?;
     let own = portal.for_account(Way::Password, user.id.0)?;
     portal.take(&[network, own]).await?;
+    let holder = portal.for_address(Way::Password, &user.email)?.subject;
     let typed = posted.exact(field);
     let hash = portal.store.log_in(&user.email).await?.map(|known| known.password_hash);
-    let fits = typed.len() <= password::LONGEST_BYTES && password::fits(typed, hash).await?;
+    let fits = typed.len() <= password::LONGEST_BYTES && password::fits(holder, typed, hash).await?;
     if fits {
         portal.succeeded(&network, &own).await?;
     } else {

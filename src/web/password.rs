@@ -1,8 +1,9 @@
 //! Passwords: hashed with Argon2id, off the request threads, a few at a time, and those of strangers apart: a flood of log-ins
 //! keeps neither pages waiting nor whoever was here before.
 use std::{
+    collections::{HashMap, hash_map::Entry},
     num::NonZeroUsize,
-    sync::{Arc, LazyLock, OnceLock},
+    sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError},
     thread::available_parallelism,
 };
 
@@ -20,6 +21,8 @@ pub(crate) const LONGEST_BYTES: usize = 256;
 const AT_ONCE_MAX: usize = 4;
 /// How many may wait for their turn. Whoever comes after them is told to come back.
 const WAITING_MAX: usize = 256;
+/// How many of those who wait, or whose turn it is, may be there for one account.
+const PLACES_EACH: usize = 4;
 const TURNED_AWAY_METRIC: &str = "ez_passwords_turned_away_total";
 
 // Source: OWASP Password Storage Cheat Sheet, Argon2id: m = 19456 (19 MiB), t = 2, p = 1.
@@ -53,18 +56,61 @@ pub(crate) enum PasswordError {
     /// Too many wait already.
     #[error("too many wait for a turn to hash")]
     Busy,
+    /// Too many wait already for the same account.
+    #[error("too many wait for a turn to hash for the same account")]
+    Crowded,
 }
+
+/// Whose account a place is held for: a keyed digest of its address, whether or not anybody has it.
+pub(crate) type Holder = [u8; 32];
 
 /// Those who wait for a turn, and those whose turn it is.
 struct Queue {
     turns: Arc<Semaphore>,
     places: Semaphore,
+    held: Mutex<HashMap<Holder, usize>>,
 }
 
 impl Queue {
     fn new() -> Self {
         let at_once = (available_parallelism().map_or(1, NonZeroUsize::get) / 2).clamp(1, AT_ONCE_MAX);
-        Self { turns: Arc::new(Semaphore::new(at_once)), places: Semaphore::new(at_once + WAITING_MAX) }
+        Self {
+            turns: Arc::new(Semaphore::new(at_once)),
+            places: Semaphore::new(at_once + WAITING_MAX),
+            held: Mutex::default(),
+        }
+    }
+
+    fn held(&self) -> MutexGuard<'_, HashMap<Holder, usize>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One more place for an account; nothing when it has as many as one may have.
+    fn hold(&self, holder: Holder) -> Option<Held<'_>> {
+        let mut held = self.held();
+        let places = held.entry(holder).or_default();
+        if *places >= PLACES_EACH {
+            return None;
+        }
+        *places += 1;
+        Some(Held { queue: self, holder })
+    }
+}
+
+/// A place that is held for an account until this is dropped.
+struct Held<'a> {
+    queue: &'a Queue,
+    holder: Holder,
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        if let Entry::Occupied(mut places) = self.queue.held().entry(self.holder) {
+            *places.get_mut() -= 1;
+            if *places.get() == 0 {
+                places.remove();
+            }
+        }
     }
 }
 
@@ -97,6 +143,19 @@ async fn in_turn<T: Send + 'static>(
         result
     });
     job.await.map_err(|_| PasswordError::Stopping)?
+}
+
+/// The same for an account, which gets only so many places at once: nobody fills a queue with what they know.
+async fn in_turn_for<T: Send + 'static>(
+    queue: &Queue,
+    holder: Holder,
+    work: impl FnOnce() -> Result<T, PasswordError> + Send + 'static,
+) -> Result<T, PasswordError> {
+    let Some(_held) = queue.hold(holder) else {
+        metrics::counter!(TURNED_AWAY_METRIC).increment(1);
+        return Err(PasswordError::Crowded);
+    };
+    in_turn(queue, work).await
 }
 
 /// Says what is wrong with a new password, in words for the customer. Weighed like a hash is made: off the request threads,
@@ -137,18 +196,24 @@ pub(crate) async fn hash(password: impl Into<String>) -> Result<String, Password
 
 /// Says whether a password fits a hash, for somebody who is logged in or comes with a browser that was here before. Without a
 /// hash (no such user) it does the same work and says no.
-pub(crate) async fn fits(password: &str, hash: Option<String>) -> Result<bool, PasswordError> {
-    fits_in(&OF_OTHERS, password, hash).await
+///
+/// *Errors*: the process is stopping, or too many ask at once, or too many for this account.
+pub(crate) async fn fits(holder: Holder, password: &str, hash: Option<String>) -> Result<bool, PasswordError> {
+    fits_in(&OF_OTHERS, holder, password, hash).await
 }
 
 /// The same for a stranger, who waits with other strangers only.
-pub(crate) async fn fits_of_stranger(password: &str, hash: Option<String>) -> Result<bool, PasswordError> {
-    fits_in(&OF_STRANGERS, password, hash).await
+pub(crate) async fn fits_of_stranger(
+    holder: Holder,
+    password: &str,
+    hash: Option<String>,
+) -> Result<bool, PasswordError> {
+    fits_in(&OF_STRANGERS, holder, password, hash).await
 }
 
-async fn fits_in(queue: &Queue, password: &str, hash: Option<String>) -> Result<bool, PasswordError> {
+async fn fits_in(queue: &Queue, holder: Holder, password: &str, hash: Option<String>) -> Result<bool, PasswordError> {
     let password = Zeroizing::new(password.to_owned());
-    in_turn(queue, move || {
+    in_turn_for(queue, holder, move || {
         let known = hash.is_some();
         let hash = match hash {
             Some(hash) => hash,
@@ -187,9 +252,20 @@ mod tests {
     async fn a_password_fits_its_own_hash_only() {
         let kept = hash("a long enough one").await.unwrap();
         assert!(kept.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{kept}");
-        assert!(fits("a long enough one", Some(kept.clone())).await.unwrap());
-        assert!(!fits("a long enough two", Some(kept)).await.unwrap());
-        assert!(!fits("nobody has this password", None).await.unwrap());
+        assert!(fits([1; 32], "a long enough one", Some(kept.clone())).await.unwrap());
+        assert!(!fits([1; 32], "a long enough two", Some(kept)).await.unwrap());
+        assert!(!fits([1; 32], "nobody has this password", None).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn one_account_holds_a_few_places_and_leaves_the_others_to_others() {
+        let queue = Queue::new();
+        let held: Vec<_> = (0..PLACES_EACH).map(|_| queue.hold([1; 32]).unwrap()).collect();
+        assert!(matches!(in_turn_for(&queue, [1; 32], || Ok(())).await, Err(PasswordError::Crowded)), "it holds more");
+        in_turn_for(&queue, [2; 32], || Ok(())).await.unwrap();
+        drop(held);
+        in_turn_for(&queue, [1; 32], || Ok(())).await.unwrap();
+        assert!(queue.held().is_empty(), "whoever is gone is still counted");
     }
 
     #[tokio::test]

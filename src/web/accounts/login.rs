@@ -105,16 +105,17 @@ pub(crate) async fn submit(State(portal): Shared, mut posted: Posted) -> Result<
         Some(device) => portal.for_device(Way::LogIn, device)?,
         None => portal.for_address(Way::LogIn, &email)?,
     };
+    let holder = portal.for_address(Way::LogIn, &email)?.subject;
     let locks = portal.take(&[network, own]).await?;
     let known = portal.store.log_in(&email).await?;
     let hash = known.as_ref().map(|known| known.password_hash.clone());
     let named = known.as_ref().map(|known| known.user);
     let judged = match device {
         _ if typed.len() > password::LONGEST_BYTES => Ok(false),
-        Some(_) => password::fits(typed, hash).await,
-        None => password::fits_of_stranger(typed, hash).await,
+        Some(_) => password::fits(holder, typed, hash).await,
+        None => password::fits_of_stranger(holder, typed, hash).await,
     };
-    if matches!(judged, Err(PasswordError::Busy)) {
+    if matches!(judged, Err(PasswordError::Busy | PasswordError::Crowded)) {
         if locks {
             limits::evenly(portal.store.tell_locked(&email)).await?;
         }

@@ -1,6 +1,9 @@
 //! Tries are counted, by whoever makes them and for whomever they are made, and over every process.
+use std::sync::Arc;
+
 use futures::future::join_all;
-use house::{Customer, House, Page, Visitor};
+use house::{Customer, House, HouseOptions, Page, Visitor};
+use reqwest::cookie::{CookieStore as _, Jar};
 
 use super::{FIREFOX, assert_stale, behind_a_proxy, browser_at, is_in, log_in, send};
 use crate::{
@@ -118,6 +121,48 @@ async fn a_hundred_guesses_at_once_from_a_hundred_addresses_over_two_processes_a
     assert_eq!(count(house.db(), told).await, 1, "one lock, one letter");
 }
 
+/// What a browser keeps to be known by, once somebody logged in with it.
+async fn device_of(house: &House, customer: &Customer) -> String {
+    let jar = Arc::new(Jar::default());
+    let http = reqwest::Client::builder().cookie_provider(Arc::clone(&jar)).build().expect("a client");
+    let browser = Visitor { home: house.url().clone(), http };
+    log_in(&browser, &customer.email, &customer.password).await.ok().expect("logged in");
+    let kept = jar.cookies(house.url()).expect("cookies");
+    let mut pairs = kept.to_str().expect("text").split("; ");
+    pairs.find(|pair| pair.starts_with("ez-device=")).expect("the browser is not remembered").to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_account_that_logs_in_many_times_at_once_has_to_wait_and_others_do_not() {
+    const AT_ONCE: usize = 40;
+    // Counting alone asks nobody to wait here.
+    let options = HouseOptions::named("crowd-of-one")
+        .with("EZ_LIMIT_ADDRESS", "1000")
+        .with("EZ_LIMIT_NETWORK", "1000")
+        .with("EZ_LIMIT_LOCK", "1000");
+    let house = open_with(options).await;
+    let greedy = Customer::signed_in(&house).await.expect("a customer");
+    let other = Customer::signed_in(&house).await.expect("another customer");
+    send(&other.visitor, "/accounts/logout/", "/accounts/logout/", &[]).await;
+    let device = device_of(&house, &greedy).await;
+    let mut ready = vec![];
+    for _ in 0..AT_ONCE {
+        let browser = Visitor::with_cookie(house.url(), &device).expect("a browser");
+        let form = browser.open("/accounts/login/").await.expect("a page").ok().expect("the form");
+        ready.push((browser, form));
+    }
+    let values = [("email", greedy.email.as_str()), ("password", greedy.password.as_str())];
+    let flood = join_all(ready.iter().map(|(browser, form)| browser.submit(form, "/accounts/login/", &values)));
+    let (answers, entered) = tokio::join!(flood, log_in(&other.visitor, &other.email, &other.password));
+    let answers: Vec<u16> = answers.into_iter().map(|answer| answer.expect("an answer").status).collect();
+    assert!(answers.contains(&200) && answers.contains(&429), "one account holds every place: {answers:?}");
+    assert_eq!(entered.status, 200, "{}", entered.text());
+    assert!(is_in(&other.visitor).await, "somebody else's log-ins keep a browser out that is known");
+    let waited = answers.iter().position(|status| *status == 429).expect("somebody waited");
+    log_in(&ready[waited].0, &greedy.email, &greedy.password).await.ok().expect("logged in later");
+    assert!(is_in(&ready[waited].0).await, "whoever waited does not get in");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_network_that_asks_too_often_waits_and_cannot_pretend_to_be_another() {
     let house = open_with(behind_a_proxy("networks").with("EZ_LIMIT_NETWORK", "3")).await;
@@ -158,7 +203,7 @@ async fn a_network_that_asks_too_often_waits_and_cannot_pretend_to_be_another() 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_forwarded_address_is_believed_of_our_own_proxy_alone() {
-    let house = open_with(house::HouseOptions::named("no-proxy").with("EZ_LIMIT_NETWORK", "2")).await;
+    let house = open_with(HouseOptions::named("no-proxy").with("EZ_LIMIT_NETWORK", "2")).await;
     let mut statuses = vec![];
     for number in 1..=12 {
         let browser = browser_at(&house, &format!("198.51.100.{number}"), FIREFOX);

@@ -53,6 +53,7 @@ fn the_rules_name_the_figures_of_the_code() {
         ("Argon2id (19 MiB, 2 passes, 1 lane)", password, "LANES", "1"),
         ("the first 64 characters", password, "WEIGHED", "64"),
         ("256 wait", password, "WAITING_MAX", "256"),
+        ("at most four of them for one account", password, "PLACES_EACH", "4"),
         ("1 to 100 characters on one line", "src/web/accounts/signup.rs", "LONGEST_NAME", "100"),
         ("64 KiB, 1 MiB, 16 KiB", "src/web/shell.rs", "FORM_LIMIT_BYTES", "64 * 1024"),
         ("64 KiB, 1 MiB, 16 KiB", "src/web/shell.rs", "WEBHOOK_LIMIT_BYTES", "1024 * 1024"),

@@ -44,6 +44,8 @@ const ALLOWED_FOR: Duration = Duration::from_secs(2);
 const STREAM_LIFE: Duration = Duration::from_mins(10);
 /// How many streams one process serves.
 const STREAM_LIMIT: usize = 300;
+/// What staff read of every customer: whoever may ask for it may read any order.
+const OF_EVERY_CUSTOMER: &str = "/staff/subscriptions/{id}/";
 
 static STREAMS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(STREAM_LIMIT)));
 
@@ -61,6 +63,13 @@ struct Progress<'a> {
     order: &'a OrderPage,
 }
 
+/// An order as somebody may see it.
+struct Seen {
+    page: OrderPage,
+    /// Whether it is of the account they look at.
+    is_own: bool,
+}
+
 /// Whether anything about the order can still change.
 fn is_moving(status: OrderStatus) -> bool {
     matches!(status, OrderStatus::AwaitingPayment | OrderStatus::Provisioning)
@@ -73,21 +82,37 @@ pub(crate) async fn look(
     Path(id): Path<String>,
 ) -> Result<Response, Refusal> {
     let order = id.parse().map_err(|_| Refusal::NotFound)?;
-    let order = seen_by(&portal.store, &customer.reader(&portal), order).await?.ok_or(Refusal::NotFound)?;
+    let order = begun_by(&portal, &customer.reader(&portal), order, &customer.visitor.caller).await?;
     let live = is_moving(order.status);
     Ok(page::ok(&Whole { shell: customer.visitor.shell("dashboard"), order, live }))
 }
 
+/// The order for whoever begins to look at it. What staff read of a customer is in the trail before it is shown.
+async fn begun_by(portal: &Portal, reader: &Reader, order: OrderId, caller: &Caller) -> Result<OrderPage, Refusal> {
+    let seen = seen_by(&portal.store, reader, order).await?.ok_or(Refusal::NotFound)?;
+    if !seen.is_own {
+        portal.store.note_order_read(reader.user.id, order, caller.network()).await?;
+    }
+    Ok(seen.page)
+}
+
 /// The order as this person may see it: their own account's, and whoever reads as staff anybody's. The way to its payment is for
 /// whoever may order in that account.
-async fn seen_by(store: &Store, reader: &Reader, order: OrderId) -> Result<Option<OrderPage>, StoreError> {
+async fn seen_by(store: &Store, reader: &Reader, order: OrderId) -> Result<Option<Seen>, StoreError> {
+    let seat = Some(&reader.user.seat);
     let own = store.order_page(order, reader.user.account).await?;
-    let pays = own.is_some() && permit::may(Some(&reader.user.seat), "POST", "/billing/checkout/{slug}/");
+    let is_own = own.is_some();
+    let pays = is_own && permit::may(seat, "POST", "/billing/checkout/{slug}/");
     let page = match own {
-        None if reader.as_staff => store.order_page_for_staff(order).await?,
+        None if reader.as_staff && permit::may(seat, "GET", OF_EVERY_CUSTOMER) => {
+            store.order_page_for_staff(order).await?
+        }
         page => page,
     };
-    Ok(page.map(|page| if pays { page } else { OrderPage { checkout_url: None, ..page } }))
+    Ok(page.map(|page| {
+        let page = if pays { page } else { OrderPage { checkout_url: None, ..page } };
+        Seen { page, is_own }
+    }))
 }
 
 /// The stream: the middle of the page whenever it changed, then `finished`.
@@ -98,7 +123,7 @@ pub(crate) async fn events(
 ) -> Result<Response, Refusal> {
     let order: OrderId = id.parse().map_err(|_| Refusal::NotFound)?;
     let reader = customer.reader(&portal);
-    seen_by(&portal.store, &reader, order).await?.ok_or(Refusal::NotFound)?;
+    begun_by(&portal, &reader, order, &customer.visitor.caller).await?;
     let Ok(place) = Arc::clone(&STREAMS).try_acquire_owned() else {
         return Ok(page::error(StatusCode::SERVICE_UNAVAILABLE));
     };
@@ -181,7 +206,7 @@ impl Watch {
             self.reader = reader;
             self.allowed_at = Instant::now();
         }
-        Ok(seen_by(&self.portal.store, &self.reader, self.order).await?)
+        Ok(seen_by(&self.portal.store, &self.reader, self.order).await?.map(|seen| seen.page))
     }
 }
 

@@ -125,6 +125,7 @@ fn what(action: &str) -> String {
         "invitation.taken" => "An invitation was taken",
         "viewing.begun" => "Staff began to look at the account's pages",
         "viewing.ended" => "Staff look at the account's pages no more",
+        "order.read" => "Staff read the order",
         "factor.refused" => "A second factor did not fit",
         "factor.app_added" => "An app that shows codes was added",
         "factor.app_removed" => "The app that shows codes was removed",

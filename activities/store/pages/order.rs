@@ -2,12 +2,13 @@
 use super::{OrderPage, StepLine};
 use crate::{
     Store, StoreError,
+    audit::{self, Actor, Entry},
     catalogue::{money, size},
     fault::{Doing, word},
     orders::close::PaidFor,
 };
 use domain::{
-    ids::{AccountId, OrderId, ServiceId, SubscriptionId},
+    ids::{AccountId, OrderId, ServiceId, SubscriptionId, UserId},
     order::{OrderStatus, Step, StepState},
 };
 
@@ -20,6 +21,26 @@ impl Store {
     /// One order of anybody.
     pub async fn order_page_for_staff(&self, order: OrderId) -> Result<Option<OrderPage>, StoreError> {
         self.page_of_order(order, None).await
+    }
+
+    /// Notes that one of the staff begins to read an order of somebody, in the trail of whoever owns it.
+    pub async fn note_order_read(&self, by: UserId, order: OrderId, network: String) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        let account = sqlx::query_scalar!("select account_id from orders where id = $1", order.0)
+            .fetch_optional(&mut *tx)
+            .await
+            .doing("reading whose order it is")?;
+        let entry = Entry {
+            actor: Actor::Staff(by),
+            action: "order.read",
+            account: account.map(AccountId),
+            subject: format!("order/{}", order.0),
+            network: Some(network),
+            before: None,
+            after: None,
+        };
+        audit::note(&mut tx, &entry).await?;
+        tx.commit().await.doing("writing the trail")
     }
 
     async fn page_of_order(&self, order: OrderId, account: Option<AccountId>) -> Result<Option<OrderPage>, StoreError> {

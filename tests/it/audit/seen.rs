@@ -195,6 +195,31 @@ async fn what_staff_do_is_in_the_trail_with_before_after_reason_and_from_where()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_that_staff_read_is_in_the_trail_of_whoever_owns_it() {
+    let house = open("trail-reads").await;
+    let (ada, staff) = (Customer::signed_in(&house).await.expect("a customer"), staff(&house).await);
+    ada.order(&OrderForm::small("read-1")).await.expect("the payment page");
+    let order: String =
+        sqlx::query_scalar("select id::text from orders").fetch_one(house.db()).await.expect("the table");
+    let path = format!("/dashboard/orders/{order}/");
+    assert!(look(&ada, &path).await.text().contains("read-1"));
+    let nobodys = format!("/dashboard/orders/{}/", uuid::Uuid::new_v4());
+    assert_eq!(staff.visitor.open(&nobodys).await.expect("an answer").status, 404);
+    assert_eq!(entries(&house, "order.read").await.len(), 0, "nobody but the owner has read it");
+
+    assert!(look(&staff, &path).await.text().contains("read-1"));
+    let found = entries(&house, "order.read").await;
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!((found[0].0.as_str(), found[0].1.as_deref()), ("staff", Some("127.0.0.1")));
+    let live = house.url().join(&format!("{path}events")).expect("a path");
+    let live = staff.visitor.http.get(live).send().await.expect("an answer");
+    assert_eq!(live.status(), 200);
+    assert_eq!(entries(&house, "order.read").await.len(), 2, "what follows an order is a way around");
+    let page = look(&ada, "/accounts/activity/").await.text();
+    assert!(page.contains("Staff read the order") && page.contains("Our staff"), "{page}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_says_something_of_a_person_is_forgotten_and_the_chain_stays_right() {
     let house = open("trail-forgets").await;
     let (ada, eve) =

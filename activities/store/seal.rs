@@ -181,6 +181,35 @@ mod tests {
         assert_ne!(ring.seal("p", b"same").expect("sealed"), ring.seal("p", b"same").expect("sealed"));
     }
 
+    fn bytes(hex: &str) -> Vec<u8> {
+        let pairs = (0..hex.len()).step_by(2).map(|at| &hex[at..at + 2]);
+        pairs.map(|pair| u8::from_str_radix(pair, 16).expect("a byte")).collect()
+    }
+
+    // Source: draft-irtf-cfrg-xchacha-03, A.3.1.
+    #[test]
+    fn the_example_of_the_specification_is_sealed_as_it_says() {
+        let sealing = bytes("808182838485868788898a8b8c8d8e8f909192939495969798999a9b9c9d9e9f");
+        let sealing: [u8; 32] = sealing.try_into().expect("32 bytes");
+        let nonce: [u8; NONCE_BYTES] =
+            bytes("404142434445464748494a4b4c4d4e4f5051525354555657").try_into().expect("24 bytes");
+        let aad = bytes("50515253c0c1c2c3c4c5c6c7");
+        let plain = "Ladies and Gentlemen of the class of '99: \
+             If I could offer you only one tip for the future, sunscreen would be it.";
+        let expected = bytes(
+            "bd6d179d3e83d43b9576579493c0e939572a1700252bfaccbed2902c21396cbb731c7f1b0b4a\
+             a6440bf3a82f4eda7e39ae64c6708c54c216cb96b72e1213b4522f8c9ba40db5d945b11b69b9\
+             82c1bb9e3f3fac2bc369488f76b2383565d3fff921f9664c97637da9768812f615c68b13b52e\
+             c0875924c1c7987947deafd8780acf49",
+        );
+        let keys = Keys { sealing: Zeroizing::new(sealing), signing: Zeroizing::new([0; 32]) };
+        let payload = Payload { msg: plain.as_bytes(), aad: &aad };
+        let sealed = keys.cipher().encrypt(&XNonce::from(nonce), payload).expect("sealed");
+        assert_eq!(sealed, expected);
+        let payload = Payload { msg: &sealed, aad: &aad };
+        assert_eq!(keys.cipher().decrypt(&XNonce::from(nonce), payload).expect("opened"), plain.as_bytes());
+    }
+
     #[test]
     fn a_changed_or_foreign_text_does_not_open() {
         let ring = ring(1);

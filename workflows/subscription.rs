@@ -3,7 +3,7 @@
 //! Each signal only says "look": it reads the subscription at Stripe, asks [`domain::billing::decide`] for the one next
 //! act, does it, and looks again. So the order and the number of events do not matter, and a lost one is made up for by
 //! the next look.
-use std::convert::Infallible;
+use core::convert::Infallible;
 
 use contract::{
     attention::{Decision, Waiting},

@@ -197,7 +197,7 @@ pub(crate) async fn submit(State(portal): Shared, Path(slug): Path<String>, mut 
         };
         Ok(way_on(&portal, &known, &user)?)
     };
-    taken.await.unwrap_or_else(CheckoutRefusal::into_response)
+    Box::pin(taken).await.unwrap_or_else(CheckoutRefusal::into_response)
 }
 
 /// Only confirmed addresses may order, and only what is on sale.

@@ -88,7 +88,7 @@ impl EndedEarly {
         Self { house, order, subscription }
     }
 
-    async fn is_built_and_stopped(self) {
+    async fn goes_on_to_its_end(self) {
         self.house.proxmox().expect("a stand-in").clear_faults().await.expect("the fault is taken away");
         decide(&staff(&self.house).await, &self.order, &[("verdict", "retry")]).await;
         phase(&self.house, "retained").await;
@@ -100,7 +100,7 @@ impl EndedEarly {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_end_that_comes_while_the_server_is_built_is_carried_out_soon_after() {
-    EndedEarly::new("ends-early").await.is_built_and_stopped().await;
+    EndedEarly::new("ends-early").await.goes_on_to_its_end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -126,5 +126,5 @@ async fn a_long_wait_for_an_order_is_gone_on_with_in_a_fresh_run_that_carries_th
         .await;
     }
     waits_for_building(&ended.house, &ended.subscription).await;
-    ended.is_built_and_stopped().await;
+    ended.goes_on_to_its_end().await;
 }

@@ -21,6 +21,7 @@ const RECORDED: &[&str] = &[
     "order-renumbered",
     "order-skipped",
     "order-late",
+    "order-late-away",
     "covered-delivered",
     "covered-abandoned",
     "covered-late",

@@ -20,8 +20,10 @@ use temporalio_workflow::{
     common::{ActivityDefinition, data_converters::TemporalDeserializable},
 };
 
-use crate::{notify, patience, search};
+use crate::{notify, patience, search, wait::wait};
 
+/// The shortest pause that ends a workflow's task.
+const DECISION_KEPT_SECS: i64 = 1;
 /// Who decides what no person decided.
 const PORTAL: &str = "system";
 
@@ -344,6 +346,11 @@ pub(crate) async fn ask<W: Attended>(ctx: &WorkflowContext<W>, step: Step, reaso
         return Err(Halt::Cancelled);
     };
     ctx.set_current_details(format!("**{}**: {} decided", step.title(), decision.by));
+    // A worker that dies while it writes the decision down takes along what only its task knew: then staff would see that
+    // nothing waits, and the workflow would wait for ever. So the decision stands in the history first.
+    if ctx.patched("a-decision-is-kept-before-it-is-noted") {
+        let _ = wait(ctx, DECISION_KEPT_SECS, "the decision is kept", |_| false).await;
+    }
     let verdict = decision.verdict.clone();
     let _ = write(ctx, &Ledger::settle_attention, AttentionSettled { subject, occurrence, decision }).await;
     Ok(verdict)

@@ -20,10 +20,8 @@ use temporalio_workflow::{
     common::{ActivityDefinition, data_converters::TemporalDeserializable},
 };
 
-use crate::{notify, patience, search, wait::wait};
+use crate::{notify, patience, search, wait::end_task};
 
-/// The shortest pause that ends a workflow's task.
-const DECISION_KEPT_SECS: i64 = 1;
 /// Who decides what no person decided.
 const PORTAL: &str = "system";
 
@@ -349,7 +347,7 @@ pub(crate) async fn ask<W: Attended>(ctx: &WorkflowContext<W>, step: Step, reaso
     // A worker that dies while it writes the decision down takes along what only its task knew: then staff would see that
     // nothing waits, and the workflow would wait for ever. So the decision stands in the history first.
     if ctx.patched("a-decision-is-kept-before-it-is-noted") {
-        let _ = wait(ctx, DECISION_KEPT_SECS, "the decision is kept", |_| false).await;
+        let _ = end_task(ctx, "the decision is kept").await;
     }
     let verdict = decision.verdict.clone();
     let _ = write(ctx, &Ledger::settle_attention, AttentionSettled { subject, occurrence, decision }).await;

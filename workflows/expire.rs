@@ -8,11 +8,8 @@ use crate::{
     patience, remove,
     subscription::{Subscription, services},
     suspend::{building, change, stop, write},
-    wait::wait,
+    wait::end_task,
 };
-
-/// The shortest pause that ends a workflow's task.
-const DAY_FIXED_SECS: i64 = 1;
 
 /// Stops every machine of the subscription and keeps it for the retention days. Gives false when it has to be looked
 /// first whether that is still wanted.
@@ -45,7 +42,7 @@ pub(crate) async fn warn(
     // A task that is done again after its worker died has a later now. The day that is promised has to stand in the history
     // before anybody is told, or two letters name two days.
     if ctx.patched("a-promised-day-is-fixed-before-it-is-told") {
-        wait(ctx, DAY_FIXED_SECS, "the day of the end is fixed", |_| false).await?;
+        end_task(ctx, "the day of the end is fixed").await?;
     }
     for service in services(ctx, id).await? {
         write(ctx, LetterKind::DestructionWarning, id, &service, &destroy_at.to_string()).await?;

@@ -43,6 +43,15 @@ impl LongWait {
     }
 }
 
+/// The shortest pause that ends a workflow's task.
+const TASK_ENDS_SECS: i64 = 1;
+
+/// Ends the workflow's task, so that what it decided stands in the history before anything comes of it: a task that is done
+/// again after its worker died decides anew, at another time.
+pub(crate) async fn end_task<W: Attended>(ctx: &WorkflowContext<W>, summary: &str) -> Result<(), Halt> {
+    wait(ctx, TASK_ENDS_SECS, summary, |_| false).await
+}
+
 /// Waits until something happened or the time is over, whichever comes first.
 pub(crate) async fn wait<W: Attended>(
     ctx: &WorkflowContext<W>,

@@ -261,7 +261,7 @@ async fn work(config: &Config) -> anyhow::Result<()> {
     let hands = wiring::hands(config)?;
     let work = async {
         let metrics = config.observe.temporal_metrics_listen;
-        let worked = worker::run(temporal, &config.temporal.task_queue, hands, metrics, stop.clone()).await;
+        let worked = worker::run(temporal, &config.temporal, hands, metrics, stop.clone()).await;
         stop.cancel();
         worked
     };

@@ -1,5 +1,10 @@
 //! `ez work`: lends its hands to Temporal until it is told to stop.
-use std::{net::SocketAddr, sync::Arc, thread, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, anyhow};
 use temporalio_client::Client;
@@ -19,7 +24,11 @@ use workflows::{
     subscription::Subscription,
 };
 
-use crate::{telemetry::activity::Spans, wiring::Hands};
+use crate::{
+    config::TemporalConfig,
+    telemetry::activity::Spans,
+    wiring::{Hands, patient_temporal},
+};
 
 /// How long running activities may go on after the stop was asked for.
 const GRACE: Duration = Duration::from_secs(10);
@@ -38,18 +47,57 @@ const WORKFLOWS_REMEMBERED: usize = 250;
 const LOCAL_ACTIVITIES: usize = 100;
 /// How many other activities run at once; they wait for machines most of the time.
 const ACTIVITIES: usize = 500;
+/// How many workers in a row may end by themselves soon after they began, before the program ends.
+const SHORT_LIVES: u32 = 3;
+/// A worker that lived this long did not fail for a reason that stays.
+const LONG_LIFE: Duration = Duration::from_mins(1);
+/// How long it takes until another worker takes the place of one that ended.
+const REPLACED_AFTER: Duration = Duration::from_secs(1);
 
-/// Registers every workflow and activity, and runs until `stop`.
+/// Registers every workflow and activity, and runs until `stop`. A worker that ends by itself is replaced by another: what it
+/// had begun is done again, as after every death.
 ///
-/// *Errors*: the worker could not be made, or ended by itself.
+/// *Errors*: the worker could not be made, or three in a row ended by themselves within a minute.
 pub(crate) async fn run(
-    client: Client,
-    task_queue: &str,
+    mut client: Client,
+    temporal: &TemporalConfig,
     hands: Hands,
     metrics: Option<SocketAddr>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let runtime = runtime(metrics)?;
+    let options = options(&temporal.task_queue, hands)?;
+    let mut short_lives = ShortLives::default();
+    loop {
+        let worker = Worker::new(&runtime, client, options.clone()).context("making the worker")?;
+        tracing::info!(task_queue = temporal.task_queue, "working");
+        let began = Instant::now();
+        let Err(fault) = work(worker, &stop).await else { return Ok(()) };
+        if stop.is_cancelled() || short_lives.are_too_many(began.elapsed()) {
+            return Err(fault);
+        }
+        tracing::error!(fault = format!("{fault:#}"), "the worker ended by itself; another takes its place");
+        tokio::time::sleep(REPLACED_AFTER).await;
+        // The connection remembers the worker that ended, and allows no other of its kind beside it.
+        let Some(another) = patient_temporal(temporal, &stop).await else { return Ok(()) };
+        client = another;
+    }
+}
+
+/// How many workers in a row lived shortly.
+#[derive(Default)]
+struct ShortLives(u32);
+
+impl ShortLives {
+    /// Counts one more worker that ended, and says whether there is no point in another.
+    fn are_too_many(&mut self, lived: Duration) -> bool {
+        self.0 = if lived < LONG_LIFE { self.0 + 1 } else { 0 };
+        self.0 >= SHORT_LIVES
+    }
+}
+
+/// What the worker can do, and how much of it at once.
+fn options(task_queue: &str, hands: Hands) -> anyhow::Result<WorkerOptions> {
     let options = WorkerOptions::new(task_queue)
         .register_workflow::<Order>()?
         .register_workflow::<CoveredOrder>()?
@@ -81,9 +129,15 @@ pub(crate) async fn run(
                 .build(),
         )
         .build();
-    let worker = Worker::new(&runtime, client, options).context("making the worker")?;
+    Ok(options)
+}
+
+/// Lets one worker work until `stop`.
+///
+/// *Errors*: it ended by itself.
+async fn work(worker: Worker, stop: &CancellationToken) -> anyhow::Result<()> {
     let shut_down = worker.shutdown_handle();
-    let (done, ended) = tokio::sync::oneshot::channel();
+    let (done, mut ended) = tokio::sync::oneshot::channel();
     let handle = tokio::runtime::Handle::current();
     // A worker's future stays on one thread, so it gets one of its own.
     let thread = thread::Builder::new().name("temporal-worker".to_owned()).spawn(move || {
@@ -93,8 +147,6 @@ pub(crate) async fn run(
         let result = handle.block_on(worker.run()).map_err(|fault| anyhow!("{fault}"));
         let _ = done.send(result);
     })?;
-    tracing::info!(task_queue, "working");
-    let mut ended = ended;
     let result = tokio::select! {
         result = &mut ended => result,
         () = stop.cancelled() => {
@@ -123,4 +175,18 @@ fn runtime(metrics: Option<SocketAddr>) -> anyhow::Result<Runtime> {
         None => RuntimeOptions::default(),
     };
     Runtime::from_current_tokio(options).context("making the Temporal runtime")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_that_ends_is_replaced_unless_three_in_a_row_ended_at_once() {
+        let (soon, late) = (Duration::from_secs(5), Duration::from_mins(5));
+        let mut lives = ShortLives::default();
+        assert_eq!([soon, soon, late, soon, soon, soon].map(|lived| lives.are_too_many(lived)), [
+            false, false, false, false, false, true
+        ]);
+    }
 }

@@ -1,7 +1,9 @@
 //! What waits for a person, and everything else that goes on. For everybody else these pages do not exist.
+use std::time::{Duration, Instant};
+
 use askama::Template;
 use axum::{
-    extract::{Path, State},
+    extract::{Path, Query, State},
     http::StatusCode,
     response::{IntoResponse, Response},
 };
@@ -10,6 +12,7 @@ use domain::{
     ids::{OrderId, SubscriptionId},
     order::Step,
 };
+use serde::Deserialize;
 use store::StaffOverview;
 
 use super::{
@@ -24,6 +27,9 @@ use super::{
 
 /// The longest reason or result, in characters.
 const LONGEST_TEXT: usize = 500;
+/// How long the answer to a decision waits for the workflow to write it down, and how often it looks.
+const NOTED_WITHIN: Duration = Duration::from_secs(4);
+const NOTED_LOOK: Duration = Duration::from_millis(100);
 
 /// Why a decision was not handed over.
 enum StaffRefusal {
@@ -95,6 +101,8 @@ struct Overview<'a> {
     board: StaffOverview,
     settings: &'a WebSettings,
     fault: Fault,
+    /// Whether a decision was just handed over that its workflow had not written down yet.
+    is_taken: bool,
 }
 
 impl Overview<'_> {
@@ -132,14 +140,40 @@ pub(super) fn workflow_address(settings: &WebSettings, id: &str) -> String {
 
 async fn overview_page(portal: &Portal, shell: Shell, fault: Fault) -> Result<Overview<'_>, Refusal> {
     let board = portal.store.staff_overview().await?;
-    Ok(Overview { shell, board, settings: &portal.settings, fault })
+    Ok(Overview { shell, board, settings: &portal.settings, fault, is_taken: false })
+}
+
+/// What stands behind the question mark.
+#[derive(Deserialize)]
+pub(crate) struct AfterDecision {
+    taken: Option<String>,
 }
 
 /// The page.
-pub(crate) async fn overview(State(portal): Shared, mut staff: Staff) -> Result<Response, Refusal> {
+pub(crate) async fn overview(
+    State(portal): Shared,
+    Query(after): Query<AfterDecision>,
+    mut staff: Staff,
+) -> Result<Response, Refusal> {
     let shell = staff.visitor.form_shell("staff").await?;
     tracing::debug!(user = %staff.user.id, "staff page");
-    Ok(page::ok(&overview_page(&portal, shell, Fault::default()).await?))
+    let mut whole = overview_page(&portal, shell, Fault::default()).await?;
+    whole.is_taken = after.taken.is_some();
+    Ok(page::ok(&whole))
+}
+
+/// Waits until a workflow wrote down the decision it took, so that the page that is shown next does not offer it again.
+/// False when it did not in time: it was taken all the same.
+async fn is_noted(portal: &Portal, workflow_id: &str, occurrence: Option<u32>) -> bool {
+    let Some(occurrence) = occurrence else { return false };
+    let began = Instant::now();
+    while began.elapsed() < NOTED_WITHIN {
+        if portal.store.attention_is_settled(workflow_id, occurrence).await.unwrap_or(false) {
+            return true;
+        }
+        tokio::time::sleep(NOTED_LOOK).await;
+    }
+    false
 }
 
 /// Hands a decision to the workflow that waits for it; the workflow records who and why.
@@ -177,7 +211,8 @@ async fn decided(portal: &Portal, workflow_id: &str, form: StaffForm) -> Result<
     let occurrence = posted.text("occurrence").parse().ok();
     let decision = Decision { step, occurrence, verdict, by: user.id.to_string(), reason };
     match portal.temporal.decide(workflow_id, decision).await {
-        Ok(()) => Ok(redirect::see_other("/staff/")),
+        Ok(()) if is_noted(portal, workflow_id, occurrence).await => Ok(redirect::see_other("/staff/")),
+        Ok(()) => Ok(redirect::see_other("/staff/?taken=1")),
         Err(fault) => Err(StaffRefusal::Engine(shell, fault)),
     }
 }

@@ -138,7 +138,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     plain(
         "EZ_LIMIT_LOCK",
         "12",
-        "with how many tries in a row the log-in of an address is locked, and a letter opens it",
+        "with how many tries in a row the log-in of an address, or its second step, is locked, and a letter opens it",
     ),
     plain("EZ_LIMIT_LOCK_SECS", "3600", "how long such a lock lasts without the letter"),
     plain(

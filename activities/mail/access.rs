@@ -23,7 +23,9 @@ impl MailDesk {
             LetterKind::PasswordReset => {
                 self.with_link(input, ChangeKind::ResetPassword, "/accounts/reset/", doing).await?
             }
-            LetterKind::LogInLocked => self.with_link(input, ChangeKind::Unlock, "/accounts/unlock/", doing).await?,
+            LetterKind::LogInLocked | LetterKind::CodesLocked => {
+                self.with_link(input, ChangeKind::Unlock, "/accounts/unlock/", doing).await?
+            }
             LetterKind::AddressConfirm => {
                 self.with_link(input, ChangeKind::ChangeAddress, "/accounts/address/confirm/", doing).await?
             }

@@ -102,6 +102,7 @@ letters! {
     PasswordReset: "letter/password_reset/subject.txt", "letter/password_reset/body.txt", "letter/password_reset/body.html";
     PasswordChanged: "letter/password_changed/subject.txt", "letter/password_changed/body.txt", "letter/password_changed/body.html";
     LogInLocked: "letter/log_in_locked/subject.txt", "letter/log_in_locked/body.txt", "letter/log_in_locked/body.html";
+    CodesLocked: "letter/codes_locked/subject.txt", "letter/codes_locked/body.txt", "letter/codes_locked/body.html";
     NewDevice: "letter/new_device/subject.txt", "letter/new_device/body.txt", "letter/new_device/body.html";
     AddressConfirm: "letter/address_confirm/subject.txt", "letter/address_confirm/body.txt", "letter/address_confirm/body.html";
     AddressChanging: "letter/address_changing/subject.txt", "letter/address_changing/body.txt", "letter/address_changing/body.html";

@@ -149,14 +149,23 @@ impl Store {
         Ok(())
     }
 
-    /// Queues a letter that says that somebody's log-in was locked, with a link that opens it, for a day; none while an
-    /// earlier one still works. One statement, the same whether anybody has the address.
+    /// Queues a letter that says that somebody's log-in was locked after wrong passwords, with a link that opens it, for a
+    /// day; none while an earlier one still works. One statement, the same whether anybody has the address.
     pub async fn tell_locked(&self, email: &str) -> Result<(), StoreError> {
+        self.tell_of_lock(email, "log_in_locked").await
+    }
+
+    /// The same after wrong codes. A letter about wrong passwords does not take its place: who tries codes knows the password.
+    pub async fn tell_codes_locked(&self, email: &str) -> Result<(), StoreError> {
+        self.tell_of_lock(email, "codes_locked").await
+    }
+
+    async fn tell_of_lock(&self, email: &str, letter: &str) -> Result<(), StoreError> {
         sqlx::query!(
             "with who as (
                 select u.id from users u
                 where u.email = $1 and u.closed_at is null and not exists (
-                    select 1 from access_changes c
+                    select 1 from access_changes c join letters l on l.occasion = $3::text || '/' || c.id
                     where c.user_id = u.id and c.kind = 'unlock' and c.used_at is null and c.expires_at > now()
                 )
              ), made as (
@@ -165,9 +174,10 @@ impl Store {
                 returning id, user_id
              )
              insert into letters (occasion, kind, user_id, state)
-             select 'log_in_locked/' || id, 'log_in_locked', user_id, 'queued' from made",
+             select $3::text || '/' || id, $3::text, user_id, 'queued' from made",
             email,
             Uuid::new_v4(),
+            letter,
         )
         .execute(&self.pool)
         .await
@@ -262,8 +272,8 @@ impl Store {
         Ok(epoch)
     }
 
-    /// Opens a locked log-in by a link, once: the tries counted for the subjects are forgotten.
-    pub async fn unlock(&self, id: Uuid, route: &str, subjects: &[[u8; 32]]) -> Result<Pressed, StoreError> {
+    /// Opens a locked log-in by a link, once: the tries counted for these subjects are forgotten.
+    pub async fn unlock(&self, id: Uuid, forgiven: &[(&str, [u8; 32])]) -> Result<Pressed, StoreError> {
         let mut tx = self.begin().await?;
         let Some((user, state)) = locked(&mut tx, id, ChangeKind::Unlock).await? else { return Ok(Pressed::Unknown) };
         if state != LinkState::Good {
@@ -275,7 +285,7 @@ impl Store {
             .execute(&mut *tx)
             .await
             .doing("using a link")?;
-        for subject in subjects {
+        for (route, subject) in forgiven {
             forget(&mut tx, route, subject).await?;
         }
         tx.commit().await.doing("opening a log-in")?;

@@ -197,10 +197,12 @@ impl Store {
         tx.commit().await.doing("writing the trail")
     }
 
-    /// Notes that a second factor did not fit: of somebody whose password was right, or who is logged in and asked again.
-    pub async fn factor_refused(&self, user: UserId) -> Result<(), StoreError> {
+    /// Notes that a second factor did not fit, and whether it locked the way: of somebody whose password was right, or who is
+    /// logged in and asked again.
+    pub async fn factor_refused(&self, user: UserId, locks: bool) -> Result<(), StoreError> {
+        let action = if locks { "factor.locked" } else { "factor.refused" };
         let mut tx = self.begin().await?;
-        note_of_user(&mut tx, Actor::Stranger, "factor.refused", user).await?;
+        note_of_user(&mut tx, Actor::Stranger, action, user).await?;
         tx.commit().await.doing("writing the trail")
     }
 

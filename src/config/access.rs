@@ -11,7 +11,7 @@ pub(crate) struct LimitConfig {
     pub(crate) network: u32,
     /// For one address or account, before it has to wait.
     pub(crate) address: u32,
-    /// For one address, before its log-in is locked.
+    /// For one address, before its log-in is locked; and for one person's second step.
     pub(crate) lock: u32,
     /// How long a lock lasts.
     pub(crate) lock_secs: u32,

@@ -20,6 +20,8 @@ use super::{
 /// Tries of a network are forgotten evenly within an hour, those for an address after a day without any.
 const FORGET_NETWORK_SECS: u32 = 3_600;
 const FORGET_ADDRESS_SECS: u32 = 86_400;
+/// How many locks' worth of codes may be tried within a day without a further wait, however often the lock is opened.
+const LOCKS_OF_A_DAY: u32 = 2;
 /// What is written, or not, about an address that may be nobody's takes less than this.
 const EVEN: Duration = Duration::from_millis(100);
 
@@ -113,12 +115,20 @@ impl Portal {
         self.counted(way, "account", &id.to_string(), self.address_rule(way))
     }
 
+    /// What is counted of codes besides the lock, which whoever reads the owner's mail opens: they guess no faster by it.
+    pub(crate) fn for_codes(&self, id: Uuid) -> Result<Counted, Refusal> {
+        let free = self.settings.access.limits.lock.saturating_mul(LOCKS_OF_A_DAY);
+        let leak_secs = Some((FORGET_ADDRESS_SECS / free).max(1));
+        let rule = Rule { free, lock: None, lock_secs: 0, leak_secs, forget_secs: FORGET_ADDRESS_SECS };
+        self.counted(Way::Second, "codes", &id.to_string(), rule)
+    }
+
     fn address_rule(&self, way: Way) -> Rule {
         let limits = &self.settings.access.limits;
         Rule {
             free: if matches!(way, Way::Checkout | Way::Invite) { limits.network } else { limits.address },
-            // A lock is opened by a letter, and only of a log-in is there one.
-            lock: (way == Way::LogIn).then_some(limits.lock),
+            // A lock is opened by a letter, and only of the two steps of a log-in is there one.
+            lock: matches!(way, Way::LogIn | Way::Second).then_some(limits.lock),
             lock_secs: limits.lock_secs,
             leak_secs: None,
             forget_secs: FORGET_ADDRESS_SECS,

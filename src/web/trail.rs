@@ -127,6 +127,7 @@ fn what(action: &str) -> String {
         "viewing.ended" => "Staff look at the account's pages no more",
         "order.read" => "Staff read the order",
         "factor.refused" => "A second factor did not fit",
+        "factor.locked" => "A second factor did not fit, and the way was locked",
         "factor.app_added" => "An app that shows codes was added",
         "factor.app_removed" => "The app that shows codes was removed",
         "factor.passkey_added" => "A passkey was added",

@@ -2,6 +2,7 @@
 mod app;
 mod authenticator;
 mod first;
+mod guesses;
 mod half;
 mod lost;
 mod passkeys;

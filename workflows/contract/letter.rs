@@ -21,6 +21,8 @@ states! {
         PasswordChanged = "password_changed",
         /// Your log-in was tried too often and is locked.
         LogInLocked = "log_in_locked",
+        /// Somebody who knew your password tried too many codes, and your log-in is locked.
+        CodesLocked = "codes_locked",
         /// Somebody logged in with a browser we do not know.
         NewDevice = "new_device",
         /// Confirm your other address; to that address.

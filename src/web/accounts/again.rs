@@ -79,7 +79,7 @@ pub(crate) async fn submit(State(portal): Shared, mut posted: Posted) -> Result<
         if signed {
             portal.store.give_back(network.route, &network.subject).await?;
         } else {
-            portal.store.factor_refused(user.id).await?;
+            portal.store.factor_refused(user.id, false).await?;
         }
         signed
     } else {

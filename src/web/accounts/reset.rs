@@ -115,6 +115,7 @@ pub(crate) async fn choose(State(portal): Shared, mut posted: Posted) -> Result<
     let forgiven = [
         (Way::LogIn.route(), portal.for_address(Way::LogIn, &change.email)?.subject),
         (Way::Password.route(), portal.for_account(Way::Password, change.user.0)?.subject),
+        (Way::Second.route(), portal.for_account(Way::Second, change.user.0)?.subject),
     ];
     match portal.store.reset_password(id, &password_hash, &forgiven).await? {
         Pressed::Done => {

@@ -1,11 +1,12 @@
 //! The second step of a log-in: a code of an app, a recovery code, or a passkey. The session knows no more than that the password
-//! was right, and for ten minutes; a try is counted before it is made, and what fits is used up before anybody is let in.
+//! was right, and for ten minutes; a try is counted before it is made, and what fits is used up before anybody is let in. After too
+//! many codes that do not fit no code is taken, and the owner has a letter that opens the lock.
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use askama::Template;
 use axum::{extract::State, http::StatusCode, response::Response};
 use domain::ids::UserId;
-use store::{CeremonyKind, Factor, Factors, SEED_PURPOSE, User};
+use store::{CeremonyKind, Counted, Factor, Factors, SEED_PURPOSE, User};
 
 use super::{
     super::{
@@ -78,27 +79,22 @@ pub(crate) async fn submit(State(portal): Shared, mut posted: Posted) -> Result<
     let with_passkey = !posted.text("credential").is_empty();
     let network = portal.by_network(Way::Second, &posted.visitor.caller)?;
     let own = portal.for_account(Way::Second, user.id.0)?;
-    let factor = if with_passkey {
+    let codes = portal.for_codes(user.id.0)?;
+    let (factor, locks) = if with_passkey {
         // Nobody guesses a signature.
         portal.take(&[network]).await?;
-        portal.signed(CeremonyKind::Second, user.id, &posted).await?.then_some(Factor::Passkey)
+        (portal.signed(CeremonyKind::Second, user.id, &posted).await?.then_some(Factor::Passkey), false)
     } else {
-        portal.take(&[network, own]).await?;
-        used_up(&portal, user.id, posted.text("code")).await?
+        let locks = take_code(&portal, network, codes, own).await?;
+        (used_up(&portal, user.id, posted.text("code")).await?, locks)
     };
     let Some(factor) = factor else {
-        tracing::info!(user = %user.id, with_passkey, "a second factor did not fit");
-        portal.store.factor_refused(user.id).await?;
-        let shell = posted.visitor.form_shell("login").await?;
-        let mut page = second(&portal, shell, user.id).await?;
-        if with_passkey {
-            page.passkey_fault = "This passkey did not fit, or it took too long. Try again.";
-        } else {
-            page.code.refuse("This code does not fit. A code works once: wait for the next one your app shows.");
-        }
-        return Ok(page::render(StatusCode::UNPROCESSABLE_ENTITY, &page));
+        return refused(&portal, &mut posted, &user, with_passkey, locks).await;
     };
     portal.succeeded(&network, &own).await?;
+    if !with_passkey {
+        portal.store.give_back(codes.route, &codes.subject).await?;
+    }
     if portal.store.factor_shown(user.id).await? {
         tracing::info!(user = %user.id, "a second factor that was said to be lost is not");
     }
@@ -111,6 +107,40 @@ pub(crate) async fn submit(State(portal): Shared, mut posted: Posted) -> Result<
         remembered: half.remembered,
     };
     login::enter(&portal, &mut posted.visitor, &who, &user.email, &half.next).await
+}
+
+/// Counts a code before it is tried, and says whether the step is locked unless it fits. What may lock comes last, so that nothing
+/// locks unheard; what a lock refuses is no guess.
+async fn take_code(portal: &Portal, network: Counted, codes: Counted, own: Counted) -> Result<bool, Refusal> {
+    portal.take(&[network, codes]).await?;
+    let locks = portal.take(&[own]).await;
+    if locks.is_err() {
+        portal.not_made(&[codes]).await?;
+    }
+    locks
+}
+
+/// Notes what did not fit, writes to the owner when that locked the step, and shows the page once more.
+async fn refused(
+    portal: &Portal,
+    posted: &mut Posted,
+    user: &User,
+    with_passkey: bool,
+    locks: bool,
+) -> Result<Response, Refusal> {
+    tracing::info!(user = %user.id, with_passkey, locks, "a second factor did not fit");
+    if locks {
+        portal.store.tell_codes_locked(&user.email).await?;
+    }
+    portal.store.factor_refused(user.id, locks).await?;
+    let shell = posted.visitor.form_shell("login").await?;
+    let mut page = second(portal, shell, user.id).await?;
+    if with_passkey {
+        page.passkey_fault = "This passkey did not fit, or it took too long. Try again.";
+    } else {
+        page.code.refuse("This code does not fit. A code works once: wait for the next one your app shows.");
+    }
+    Ok(page::render(StatusCode::UNPROCESSABLE_ENTITY, &page))
 }
 
 /// Uses up a code and says which kind it was; nothing when it does not fit or was used before.

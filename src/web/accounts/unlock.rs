@@ -1,4 +1,4 @@
-//! Opening a log-in that was tried too often. The link in the letter opens a page with one button, because mail scanners follow
+//! Opening a log-in that was tried too often, at either step. The link in the letter opens a page with one button, because mail scanners follow
 //! links.
 use askama::Template;
 use axum::{
@@ -43,18 +43,21 @@ pub(crate) async fn look(
     })
 }
 
-/// The button was pressed: the tries for the address and for its known browsers are forgotten.
+/// The button was pressed: the tries for the address, for its known browsers and for codes are forgotten.
 pub(crate) async fn open(State(portal): Shared, mut posted: Posted) -> Result<Response, Refusal> {
     let shell = posted.visitor.form_shell("login").await?;
     let (id, change) = match Link::of(&posted).read(&portal, KIND).await? {
         Ok(found) => found,
         Err(how) => return Ok(stale(shell, KIND, how)),
     };
-    let mut subjects = vec![portal.for_address(Way::LogIn, &change.email)?.subject];
+    let mut forgiven = vec![
+        (Way::LogIn.route(), portal.for_address(Way::LogIn, &change.email)?.subject),
+        (Way::Second.route(), portal.for_account(Way::Second, change.user.0)?.subject),
+    ];
     for device in portal.store.devices_of(change.user).await? {
-        subjects.push(portal.for_device(Way::LogIn, device)?.subject);
+        forgiven.push((Way::LogIn.route(), portal.for_device(Way::LogIn, device)?.subject));
     }
-    match portal.store.unlock(id, Way::LogIn.route(), &subjects).await? {
+    match portal.store.unlock(id, &forgiven).await? {
         Pressed::Done => Ok(redirect::see_other("/accounts/login/?opened=1")),
         how => Ok(stale(shell, KIND, how)),
     }

@@ -122,7 +122,7 @@ impl AccessConfig {
             ),
             (
                 self.staff_networks.iter().any(|network| network.is_everybody()),
-                "EZ_STAFF_NETWORKS: strangers stand in so large a network; leave it out if staff come from everywhere",
+                "EZ_STAFF_NETWORKS: strangers stand in so large a network",
             ),
             (self.limits.address > 20, "EZ_LIMIT_ADDRESS: more than 20 guesses without a wait"),
             (self.limits.lock > 100, "EZ_LIMIT_LOCK: more than 100 guesses before a lock"),

@@ -14,6 +14,7 @@ fn sound() -> BTreeMap<&'static str, &'static str> {
         ("EZ_SECRET_KEY", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="),
         ("DATABASE_URL", "postgres:///none?host=/nowhere"),
         ("EZ_TRUSTED_PROXIES", "10.0.0.0/8"),
+        ("EZ_STAFF_NETWORKS", "198.51.100.0/24"),
         ("STRIPE_SECRET_KEY", "sk_live_0123456789abcdef"),
         ("STRIPE_WEBHOOK_SECRET", "whsec_0123456789abcdef0123456789"),
         ("EZ_STRIPE_API_URL", "https://127.0.0.1:9"),
@@ -124,6 +125,7 @@ each! { assert_told:
     https_alone_for_less_than_a_year: "EZ_HSTS_SECS", "300";
     names_beneath_ours_without_tls: "EZ_HSTS_SUBDOMAINS", "false";
     too_many_forms_of_one_network: "EZ_LIMIT_NETWORK", "1001";
+    staff_pages_that_are_there_from_everywhere: "EZ_STAFF_NETWORKS", "";
     staff_who_rest_for_days: "EZ_SESSION_STAFF_IDLE_SECS", "86401";
     a_short_key_of_powerdns: "EZ_DNS_API_KEY", "short";
     powerdns_without_tls_beyond_our_network: "EZ_DNS_URL", "http://dns.example.test:8081";

@@ -132,7 +132,7 @@ pub(super) const TABLE: &[Permit] = &[
     post("/billing/checkout/{slug}/", Member(MONEY)),
     get("/billing/return/", Member(MONEY)),
     get("/billing/portal/", Member(MONEY)),
-    post("/billing/portal/", Member(MONEY)),
+    post("/billing/portal/", Member(MONEY)).again(),
     get("/billing/invoices/", Member(BOOKS)),
     get("/billing/invoices/{id}/page/", Member(MONEY)),
     get("/billing/invoices/{id}/pdf/", Member(MONEY)),

@@ -152,6 +152,7 @@ fn whoever_says_again_who_they_are_comes_back_to_a_page_that_can_be_asked_for() 
         ("/accounts/address/", "/accounts/address/"),
         ("/staff/subscriptions/sub_1/", "/staff/subscriptions/sub_1/"),
         ("/dashboard/vps/1/cancel/", "/dashboard/vps/1/cancel/"),
+        ("/billing/portal/", "/billing/portal/"),
     ] {
         assert_eq!(page_of(from.to_owned()), back, "{from}");
     }

@@ -67,6 +67,25 @@ async fn what_cannot_be_taken_back_asks_again_who_one_is_and_for_ten_minutes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stripes_page_opens_for_whoever_said_again_who_they_are() {
+    let house = open_with(HouseOptions::named("step-up-billing").with("EZ_STEP_UP_SECS", "600")).await;
+    let customer = Customer::signed_in(&house).await.expect("a customer");
+    let order = customer.buy(&OrderForm::small("step-up-3")).await.expect("buying");
+    customer.wait_until_page_says(order.as_str(), "delivered", SOON).await.expect("delivery");
+    let (browser, path) = (&customer.visitor, "/billing/portal/");
+    minutes_pass(&house, 11).await;
+    let form = browser.open(path).await.expect("a page").ok().expect("the page with the button");
+    assert_eq!(form.url.path(), path, "it is asked for before the button is pressed");
+    let asked = browser.submit(&form, path, &[]).await.expect("an answer");
+    assert_eq!(asked.url.origin(), house.url().origin(), "a stolen session opens Stripe's page: {}", asked.url);
+    assert_eq!(asked.url.path(), "/accounts/again/", "{}", asked.text());
+    let back = say(browser, &asked, &customer.password).await;
+    assert_eq!(back.url.path(), path, "it does not lead back: {}", back.text());
+    let opened = browser.submit(&back, path, &[]).await.expect("an answer").ok().expect("Stripe's page");
+    assert_ne!(opened.url.origin(), house.url().origin(), "{}", opened.text());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn staff_say_again_who_they_are_before_money_moves() {
     let house = open_with(HouseOptions::named("step-up-staff").with("EZ_STEP_UP_SECS", "600")).await;
     let customer = Customer::signed_in(&house).await.expect("a customer");

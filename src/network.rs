@@ -62,6 +62,11 @@ pub(crate) fn place_of(address: IpAddr) -> IpAddr {
     if address.is_ipv4() { address } else { masked(address, 64) }
 }
 
+/// The /48 of IPv6 that one customer of a provider may have, with 65,536 places in it.
+pub(crate) fn range_of(address: IpAddr) -> Option<IpAddr> {
+    address.is_ipv6().then(|| masked(address, 48))
+}
+
 /// Whether an address is one that no customer comes from, such as that of a proxy beside us.
 pub(crate) fn is_inside(address: IpAddr) -> bool {
     match address.to_canonical() {
@@ -143,5 +148,13 @@ mod tests {
     fn one_place_is_an_address_or_the_first_half_of_a_long_one() {
         assert_eq!(place_of(ip("198.51.100.1")), ip("198.51.100.1"));
         assert_eq!(place_of(ip("2001:db8:1:2:3:4:5:6")), ip("2001:db8:1:2::"));
+    }
+
+    #[test]
+    fn places_that_one_customer_may_have_are_one_range() {
+        assert_eq!(range_of(ip("2001:db8:1:2:3:4:5:6")), Some(ip("2001:db8:1::")));
+        assert_eq!(range_of(ip("2001:db8:1:ffff::1")), Some(ip("2001:db8:1::")));
+        assert_ne!(range_of(ip("2001:db8:2:2::1")), range_of(ip("2001:db8:1:2::1")));
+        assert_eq!(range_of(ip("198.51.100.1")), None);
     }
 }

@@ -70,7 +70,7 @@ pub enum Taken {
 
 impl Store {
     /// Counts a try for each of these and says whether it may be made. What is closed refuses, and is not counted; what comes
-    /// after it is not asked. To be asked in the order *network, then address*.
+    /// after it is not asked. To be asked in the order *network, then range, then address*.
     pub async fn take(&self, counted: &[Counted]) -> Result<Taken, StoreError> {
         let mut tx = self.begin().await?;
         let mut taken = Taken::Open;

@@ -82,6 +82,11 @@ impl Caller {
     pub(crate) fn place(&self) -> String {
         self.address.map_or_else(|| "unknown".to_owned(), |address| network::place_of(address).to_string())
     }
+
+    /// What counts as one range for limits, where one customer may have many places.
+    pub(crate) fn range(&self) -> Option<String> {
+        self.address.and_then(network::range_of).map(|range| range.to_string())
+    }
 }
 
 /// Gives the browser its token to keep.

@@ -22,6 +22,8 @@ const FORGET_NETWORK_SECS: u32 = 3_600;
 const FORGET_ADDRESS_SECS: u32 = 86_400;
 /// How many locks' worth of codes may be tried within a day without a further wait, however often the lock is opened.
 const LOCKS_OF_A_DAY: u32 = 2;
+/// How many times as often as one network the networks of a whole range may sign up.
+const RANGE_NETWORKS: u32 = 8;
 /// What is written, or not, about an address that may be nobody's takes less than this.
 const EVEN: Duration = Duration::from_millis(100);
 
@@ -94,10 +96,13 @@ impl Way {
 impl Portal {
     /// What is counted for the network a request comes from.
     pub(crate) fn by_network(&self, way: Way, caller: &Caller) -> Result<Counted, Refusal> {
-        let limits = &self.settings.access.limits;
-        let leak_secs = Some((FORGET_NETWORK_SECS / limits.network).max(1));
-        let rule = Rule { free: limits.network, lock: None, lock_secs: 0, leak_secs, forget_secs: FORGET_NETWORK_SECS };
-        self.counted(way, "network", &caller.place(), rule)
+        self.counted(way, "network", &caller.place(), network_rule(self.settings.access.limits.network))
+    }
+
+    /// What is counted for the range a request comes from, where one customer of a provider may have many networks.
+    fn by_range(&self, way: Way, caller: &Caller) -> Result<Option<Counted>, Refusal> {
+        let rule = network_rule(self.settings.access.limits.network.saturating_mul(RANGE_NETWORKS));
+        caller.range().map(|range| self.counted(way, "range", &range, rule)).transpose()
     }
 
     /// What is counted for an address, whether or not anybody has it.
@@ -166,6 +171,16 @@ impl Portal {
         Ok(())
     }
 
+    /// Counts a sign-up for the network it comes from, and for the range that network belongs to.
+    ///
+    /// *Errors*: [`Refusal::Slower`] when one of them is closed.
+    pub(crate) async fn take_sign_up(&self, caller: &Caller) -> Result<(), Refusal> {
+        let mut counted = vec![self.by_network(Way::SignUp, caller)?];
+        counted.extend(self.by_range(Way::SignUp, caller)?);
+        self.take(&counted).await?;
+        Ok(())
+    }
+
     /// Takes one try back for each of these: it was not made.
     pub(crate) async fn not_made(&self, counted: &[Counted]) -> Result<(), Refusal> {
         for one in counted {
@@ -180,6 +195,12 @@ impl Portal {
         self.store.give_back(network.route, &network.subject).await?;
         Ok(())
     }
+}
+
+/// How often a form may be sent within an hour by everybody who counts as one.
+fn network_rule(free: u32) -> Rule {
+    let leak_secs = Some((FORGET_NETWORK_SECS / free).max(1));
+    Rule { free, lock: None, lock_secs: 0, leak_secs, forget_secs: FORGET_NETWORK_SECS }
 }
 
 /// Does what writes more for an address that somebody has, in a time that does not tell: a letter that is queued waits for the

@@ -14,7 +14,6 @@ use super::{
     super::{
         Portal, Shared,
         fields::{Field, Summary},
-        limits::Way,
         page::{self, Refusal, Shell},
         password,
         posted::Posted,
@@ -170,8 +169,7 @@ pub(crate) async fn accept(State(portal): Shared, mut posted: Posted) -> Result<
 pub(crate) async fn join(State(portal): Shared, mut posted: Posted) -> Result<Response, Refusal> {
     let link = Link::of(&posted);
     let shell = posted.visitor.form_shell("invitation").await?;
-    let network = portal.by_network(Way::SignUp, &posted.visitor.caller)?;
-    portal.take(&[network]).await?;
+    portal.take_sign_up(&posted.visitor.caller).await?;
     let (id, invitation) = match link.read(&portal).await? {
         Ok(found) => found,
         Err(how) => return Ok(stale(shell, how)),

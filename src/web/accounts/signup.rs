@@ -96,8 +96,7 @@ pub(crate) async fn submit(State(portal): Shared, mut posted: Posted) -> Result<
         return Ok(redirect::see_other("/accounts/verify/"));
     }
     // Counted before the password is weighed, which is work that anybody could ask for.
-    let network = portal.by_network(Way::SignUp, &posted.visitor.caller)?;
-    portal.take(&[network]).await?;
+    portal.take_sign_up(&posted.visitor.caller).await?;
     let weak = password::fault(posted.exact("password"), &page.email.value, &page.name.value).await?;
     if let Some(fault) = weak {
         page.password.refuse(fault);

@@ -32,6 +32,27 @@ async fn one_network_signs_up_so_many_and_others_as_before() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_has_many_networks_of_one_range_signs_up_as_often_as_eight_of_them() {
+    let house = open_with(behind_a_proxy("sign-ups-range").with("EZ_LIMIT_NETWORK", "1")).await;
+    let before = count(house.db(), USERS).await;
+    let mut statuses = vec![];
+    while statuses.len() < 24 && !statuses.contains(&429) {
+        let number = statuses.len();
+        let browser = browser_at(&house, &format!("2001:db8:1:{number:x}::1"), FIREFOX);
+        statuses.push(sign_up(&browser, &format!("range-{number}@example.test"), &[]).await.status);
+    }
+    assert!(statuses.len() > 8 && statuses[..8] == [200; 8], "{statuses:?}");
+    assert_eq!(statuses.last(), Some(&429), "every network of a range counts as another one: {statuses:?}");
+    let made = i64::try_from(statuses.len() - 1).expect("a small number");
+    assert_eq!(count(house.db(), USERS).await, before + made, "what was refused made somebody");
+    for (number, other) in ["2001:db8:2::1", "198.51.100.1"].into_iter().enumerate() {
+        let browser = browser_at(&house, other, FIREFOX);
+        let answer = sign_up(&browser, &format!("other-{number}@example.test"), &[]).await;
+        assert_eq!(answer.status, 200, "{other}: {}", answer.text());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_program_that_fills_in_every_field_makes_nobody_and_is_told_nothing() {
     let house = open("sign-up-programs").await;
     let person = Customer::stranger(&house).expect("a stranger");

@@ -62,6 +62,9 @@ async fn link(store: &Store, stop: &CancellationToken) {
 async fn patrol(store: &Store, stop: &CancellationToken) {
     let mut reached = AuditHead::BEGINNING;
     loop {
+        if let Err(fault) = look_back(store).await {
+            tracing::warn!(error = %chain(&fault), "the end of the trail could not be remembered; trying again");
+        }
         match store.check_audit(&reached, STRETCH_LINKS).await {
             Ok(AuditStep::More(head)) => reached = head,
             Ok(AuditStep::End(_)) => {
@@ -85,9 +88,19 @@ async fn patrol(store: &Store, stop: &CancellationToken) {
 }
 
 async fn round_is_over(store: &Store) -> Result<(), StoreError> {
-    match store.stray_audit().await? {
-        Some(stray) => alarm(&stray),
-        None => metrics::gauge!(BROKEN_METRIC).set(0.0),
+    if let Some(stray) = store.stray_audit().await? {
+        alarm(&stray);
+    } else if store.missed_audit().await?.is_none() {
+        metrics::gauge!(BROKEN_METRIC).set(0.0);
+    }
+    Ok(())
+}
+
+/// Misses the end of the chain that was seen last, also by a worker before this one, and otherwise remembers where it is now.
+async fn look_back(store: &Store) -> Result<(), StoreError> {
+    store.see_audit().await?;
+    if let Some(missed) = store.missed_audit().await? {
+        alarm(&AuditBreak { seq: missed.seq, entry: None, at: None, why: "a worker saw the link, and it is gone" });
     }
     Ok(())
 }
@@ -123,6 +136,8 @@ fn read(text: &str) -> Option<AuditHead> {
 enum Found {
     Sound(AuditHead),
     Broken(AuditBreak),
+    /// The chain is right in itself, and not the one whose end a worker saw.
+    Missed(AuditHead),
     /// The chain is right in itself, and not the one whose place was given.
     Another(AuditHead),
 }
@@ -159,6 +174,11 @@ pub(crate) async fn verify(config: &Config, known: Option<&str>) -> anyhow::Resu
             writeln!(told, "right before it: {} link(s)", broken.seq - 1)?;
             Ok(ExitCode::FAILURE)
         }
+        Found::Missed(seen) => {
+            writeln!(told, "BROKEN: a worker saw the link {}, and it is gone", written(&seen))?;
+            writeln!(told, "the end of the trail was cut off, or another chain took its place")?;
+            Ok(ExitCode::FAILURE)
+        }
         Found::Another(known) => {
             writeln!(told, "BROKEN: this is not the chain that had the link {}", written(&known))?;
             writeln!(
@@ -181,6 +201,9 @@ async fn gone_through(store: &Store, known: Option<&AuditHead>) -> anyhow::Resul
     };
     if let Some(stray) = store.stray_audit().await? {
         return Ok(Found::Broken(stray));
+    }
+    if let Some(missed) = store.missed_audit().await? {
+        return Ok(Found::Missed(missed));
     }
     if let Some(known) = known.filter(|known| known.seq > 0)
         && store.audit_link(known.seq).await?.as_ref() != Some(known)

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `chain` | links entries, one after the other, and says what a link is |
 //! | `verify` | goes through the chain and finds the first place that is not right |
+//! | `seen` | remembers the end of the chain, and misses it |
 //! | `pages` | what staff search, and what an account's owner reads |
 //! | `forget` | takes away what says something of a person |
 use crate::{Store, StoreError, User, access::actor, fault::Doing};
@@ -19,6 +20,7 @@ use uuid::Uuid;
 mod chain;
 mod forget;
 mod pages;
+mod seen;
 mod verify;
 
 pub(crate) use forget::forget;

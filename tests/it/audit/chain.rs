@@ -192,6 +192,44 @@ async fn an_entry_without_a_place_and_an_end_that_is_cut_off_are_found_too() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_that_is_cut_off_while_no_worker_runs_is_missed_by_the_next_one() {
+    const SEEN: &str = "select coalesce(max(seq), 0) from audit_seen";
+    let house = quiet("trail-missed").await;
+    write(&house, 20).await;
+    link_all(&house).await;
+    let last = count(house.db(), "select max(seq) from audit_links").await;
+    house.start_worker().await.expect("a worker");
+    until("the worker has seen the end", SOON, || async { (count(house.db(), SEEN).await >= last).then_some(()) })
+        .await;
+    house.kill_worker().await.expect("kill -9");
+    right(&house).await;
+    let seen = count(house.db(), SEEN).await;
+    let cut = [
+        format!("delete from audit where id in (select audit_id from audit_links where seq > {})", last - 5),
+        format!("delete from audit_links where seq > {}", last - 5),
+    ];
+    tamper(&house, &cut).await;
+    let missed = format!("a worker saw the link {seen}:");
+    let told = broken(&house, &[]).await;
+    assert!(told.contains(&missed) && told.contains("cut off"), "{told}");
+
+    // What is linked later does not take the place of what is missed.
+    write(&house, 40).await;
+    link_all(&house).await;
+    assert!(count(house.db(), "select max(seq) from audit_links").await > seen, "the chain is shorter than it was");
+    tokio::try_join!(house.start_web(), house.start_worker()).expect("another worker");
+    until("operators are told", SOON * 2, || async {
+        let told = house.metrics().await.ok()?;
+        told.lines().any(|line| line == "ez_audit_broken 1").then_some(())
+    })
+    .await;
+    house.kill_worker().await.expect("kill -9");
+    assert_eq!(count(house.db(), SEEN).await, seen, "what is missed was forgotten");
+    let told = broken(&house, &[]).await;
+    assert!(told.contains(&missed), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_writers_and_several_linkers_at_once_give_one_unbroken_chain() {
     const WRITERS: usize = 8;
     const EACH: usize = 40;

@@ -61,6 +61,7 @@ pub static IMPERSONAL: &[Impersonal] = &[
     impersonal("rounds", WATCHED, &["name", "walked_to", "finished_at"]),
     impersonal("backups", WATCHED, &["id", "portal_taken_at", "temporal_taken_at", "finished_at"]),
     impersonal("audit_links", PROVED, &["seq", "audit_id", "hash"]),
+    impersonal("audit_seen", PROVED, &["only_one", "seq", "hash"]),
     impersonal("audit_unlinked", PROVED, &["id"]),
     impersonal("webhook_refusals", WATCHED, &["only_one", "last_at"]),
 ];

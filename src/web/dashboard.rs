@@ -4,8 +4,9 @@ use axum::{
     extract::{Query, State},
     response::Response,
 };
+use domain::service::ServiceStatus;
 use serde::Deserialize;
-use store::Dashboard;
+use store::{Dashboard, ServiceCard};
 
 use super::{
     Shared,
@@ -19,6 +20,8 @@ use super::{
 struct Overview {
     shell: Shell,
     board: Dashboard,
+    /// What was stopped at its end and is kept for a while, and what was destroyed lately.
+    ended: Vec<ServiceCard>,
     verified: bool,
     is_confirmed_now: bool,
 }
@@ -41,6 +44,12 @@ pub(crate) async fn overview(
     if !shell.may("GET", PAYS) {
         board.services.iter_mut().for_each(|service| service.open_invoice_url = None);
     }
+    let (ended, services) = board.services.into_iter().partition(has_ended);
+    board.services = services;
     let verified = customer.user.email_verified;
-    Ok(page::ok(&Overview { shell, board, verified, is_confirmed_now: verified && !done.confirmed.is_empty() }))
+    Ok(page::ok(&Overview { shell, board, ended, verified, is_confirmed_now: verified && !done.confirmed.is_empty() }))
+}
+
+fn has_ended(service: &ServiceCard) -> bool {
+    matches!(service.status, ServiceStatus::Retained | ServiceStatus::Expired)
 }

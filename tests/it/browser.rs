@@ -191,6 +191,9 @@ async fn a_missing_payment_and_an_end_are_told_plainly() -> Result<()> {
     customer.wait_until_page_says(server.as_str(), "Your subscription has ended", SOON).await?;
     browser.go(server.as_str()).await?;
     browser.look("vps-retained").await?;
+    customer.wait_until_page_says("/dashboard/", "Kept until", SOON).await?;
+    browser.go("/dashboard/").await?;
+    browser.look("dashboard-ended").await?;
     browser.close().await
 }
 

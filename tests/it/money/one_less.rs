@@ -63,6 +63,14 @@ async fn letters(held: &Held<'_>, words: &str) -> usize {
     held.customer.mailbox().letters(&held.customer.email, words).await.expect("letters").len()
 }
 
+/// The servers that the dashboard shows as there, by name, and the lines of those that have ended.
+async fn on_the_dashboard(held: &Held<'_>) -> (Vec<String>, Vec<String>) {
+    let board = held.customer.dashboard().await.expect("the dashboard");
+    let mut there = board.texts("section[aria-labelledby=servers] h3");
+    there.sort();
+    (there, board.texts("section[aria-labelledby=ended] tbody tr"))
+}
+
 /// A subscription with a further server beside its own.
 async fn with_two<'a>(house: &'a House, name: &str) -> Held<'a> {
     let held = Held::new(house, &format!("{name}-1")).await;
@@ -159,12 +167,17 @@ async fn what_a_customer_took_away_stays_stopped_when_they_pay_and_runs_again_wh
     held.customer.at_stripe("pay").await.expect("paid");
     is(&house, "kept-1", "running", Some("running")).await;
     is(&house, "kept-2", "retained", Some("stopped")).await;
+    let (there, ended) = on_the_dashboard(&held).await;
+    assert_eq!(there, ["kept-1"], "what was taken away stands among the others");
+    assert_eq!(ended.len(), 1, "{ended:?}");
+    assert!(ended[0].contains("kept-2") && ended[0].contains("Kept until"), "{ended:?}");
 
     let id = second.to_string();
     let silent = held.send(&held.page().await, "keep_server", &[("service", id.as_str())]).await;
     assert_eq!(silent.status, 422, "kept without a reason: {}", silent.text());
     assert_eq!(held.tell("keep_server", &[("service", id.as_str()), ("reason", "they called")]).await, "done");
     is(&house, "kept-2", "running", Some("running")).await;
+    assert_eq!(on_the_dashboard(&held).await, (vec!["kept-1".to_owned(), "kept-2".to_owned()], vec![]));
     let again = held.customer.mailbox().wait_for(&held.customer.email, "kept-2 was started again", 1, SOON).await;
     assert!(again.expect("a letter").text.contains("It is not removed"));
     let keep = Ask::KeepServer { service: ServiceId(second) };

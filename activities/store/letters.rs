@@ -57,9 +57,9 @@ pub enum LetterState {
     Sent,
 }
 
-impl Store {
-    /// Writes a letter down to be sent. An occasion that is known stays as it is.
-    pub async fn queue_letter(&self, letter: &QueuedLetter) -> Result<(), StoreError> {
+impl QueuedLetter {
+    /// Writes it down to be sent. An occasion that is known stays as it is.
+    pub(crate) async fn queue(&self, db: &mut PgConnection) -> Result<(), StoreError> {
         sqlx::query!(
             r#"with queued as (
                 insert into letters (occasion, kind, user_id, order_id, subscription_id, service_id, state)
@@ -67,17 +67,25 @@ impl Store {
                 on conflict (occasion) do nothing returning occasion
                )
                select pg_notify('payment_events', occasion) as "done: ()" from queued"#,
-            letter.occasion,
-            letter.kind,
-            letter.user.map(|user| user.0),
-            letter.order.map(|order| order.0),
-            letter.subscription.as_ref().map(|subscription| &subscription.0),
-            letter.service.map(|service| service.0),
+            self.occasion,
+            self.kind,
+            self.user.map(|user| user.0),
+            self.order.map(|order| order.0),
+            self.subscription.as_ref().map(|subscription| &subscription.0),
+            self.service.map(|service| service.0),
         )
-        .fetch_optional(&self.pool)
+        .fetch_optional(db)
         .await
         .doing("queueing a letter")?;
         Ok(())
+    }
+}
+
+impl Store {
+    /// Writes a letter down to be sent. An occasion that is known stays as it is.
+    pub async fn queue_letter(&self, letter: &QueuedLetter) -> Result<(), StoreError> {
+        let mut db = self.pool.acquire().await.doing("queueing a letter")?;
+        letter.queue(&mut db).await
     }
 
     /// The letters of these `kinds` that nobody has begun to send, oldest first. One of another kind waits for a worker that

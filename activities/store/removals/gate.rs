@@ -1,9 +1,10 @@
 //! The gate: what has to be so before anything is taken away, asked of our own tables right before the act.
 use super::{Held, NewRemoval};
-use crate::{StoreError, fault::Doing};
+use crate::{StoreError, fault::Doing, letters::QueuedLetter, subscriptions::ServiceBrief};
 use domain::{
     ids::ServiceId,
     removal::{HeldBy, RemovalKind},
+    service::ServiceStatus,
 };
 use sqlx::PgConnection;
 use time::{Duration, OffsetDateTime};
@@ -27,7 +28,7 @@ pub(super) async fn held(db: &mut PgConnection, asked: &NewRemoval) -> Result<Op
     let notices = match asked.kind {
         RemovalKind::Suspend => reminders(db, asked).await?,
         RemovalKind::Expire => match asked.service {
-            Some(service) => farewell(db, service).await?,
+            Some(service) => farewell(db, asked, service).await?,
             None => warnings(db, asked).await?,
         },
         RemovalKind::Retain => vec![],
@@ -97,29 +98,67 @@ async fn reminders(db: &mut PgConnection, asked: &NewRemoval) -> Result<Vec<Noti
 
 /// The newest warning of each server that is to be destroyed.
 async fn warnings(db: &mut PgConnection, asked: &NewRemoval) -> Result<Vec<Notice>, StoreError> {
-    sqlx::query_as!(
+    let known = sqlx::query_as!(
         Notice,
         "select distinct on (service_id) occasion, state, sent_at from letters
          where subscription_id = $1 and kind = 'destruction_warning'
          order by service_id, created_at desc, occasion",
         asked.subscription.0,
     )
-    .fetch_all(db)
+    .fetch_all(&mut *db)
     .await
-    .doing("reading letters")
+    .doing("reading letters")?;
+    with_what_is_lost(db, asked, known, "destruction_warning", "").await
 }
 
 /// The newest letter that says that a server was stopped because its customer took it away.
-async fn farewell(db: &mut PgConnection, service: ServiceId) -> Result<Vec<Notice>, StoreError> {
-    sqlx::query_as!(
+async fn farewell(db: &mut PgConnection, asked: &NewRemoval, service: ServiceId) -> Result<Vec<Notice>, StoreError> {
+    let known = sqlx::query_as!(
         Notice,
         "select occasion, state, sent_at from letters
          where service_id = $1 and kind = 'service_removed' order by created_at desc, occasion limit 1",
         service.0,
     )
-    .fetch_all(db)
+    .fetch_all(&mut *db)
     .await
-    .doing("reading letters")
+    .doing("reading letters")?;
+    // Each wish has a letter of its own.
+    let wish = asked.occasion.rsplit('/').next().unwrap_or_default();
+    with_what_is_lost(db, asked, known, "service_removed", &format!("{wish}/")).await
+}
+
+/// Adds the notices that no row tells of, because they were never written down, or were lost with a database: each is written
+/// down to be sent, with a day that leaves its customer as much time.
+async fn with_what_is_lost(
+    db: &mut PgConnection,
+    asked: &NewRemoval,
+    mut notices: Vec<Notice>,
+    kind: &str,
+    of_what: &str,
+) -> Result<Vec<Notice>, StoreError> {
+    for found in ServiceBrief::all_of(&mut *db, &asked.subscription).await? {
+        let goes = match asked.service {
+            Some(service) => found.service == service && found.status == ServiceStatus::Retained,
+            // An order that is being built is waited for.
+            None => found.status != ServiceStatus::Provisioning,
+        };
+        let about = format!("{kind}/{}/{of_what}", found.service);
+        if !goes || notices.iter().any(|notice| notice.occasion.starts_with(&about)) {
+            continue;
+        }
+        let until = now(&mut *db).await?.saturating_add(Duration::seconds(asked.notice_secs.max(0)));
+        let letter = QueuedLetter {
+            occasion: format!("{about}{}", until.unix_timestamp()),
+            kind: kind.to_owned(),
+            user: None,
+            order: None,
+            subscription: Some(asked.subscription.clone()),
+            service: Some(found.service),
+        };
+        letter.queue(&mut *db).await?;
+        notices.push(Notice { occasion: letter.occasion, state: "queued".to_owned(), sent_at: None });
+    }
+    Ok(notices)
 }
 
 /// Every notice has to have been handed to the mail server, and the last one long enough ago. What the mail server refused
@@ -144,13 +183,16 @@ async fn by_a_notice(
     }
     let Some(last) = notices.iter().filter_map(|notice| notice.sent_at).max() else { return Ok(None) };
     let until = last.saturating_add(Duration::seconds(asked.notice_secs.max(0)));
-    // By the clock that dated the notices.
-    let now = sqlx::query_scalar!(r#"select now() as "now!""#).fetch_one(db).await.doing("reading the time")?;
-    if until <= now {
+    if until <= now(db).await? {
         return Ok(None);
     }
     let why = format!("The last notice left on {}; the customer has until {}.", last.date(), until.date());
     Ok(Some(Held { until: Some(until.unix_timestamp() + 1), ..Held::by(HeldBy::Notice, why) }))
+}
+
+/// By the clock that dates the notices.
+async fn now(db: &mut PgConnection) -> Result<OffsetDateTime, StoreError> {
+    sqlx::query_scalar!(r#"select now() as "now!""#).fetch_one(db).await.doing("reading the time")
 }
 
 async fn is_approved(db: &mut PgConnection, asked: &NewRemoval) -> Result<bool, StoreError> {

@@ -15,9 +15,9 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-impl Store {
+impl ServiceBrief {
     /// The services a subscription pays for that are not expired or undone, oldest first.
-    pub async fn services_of(&self, subscription: &SubscriptionId) -> Result<Vec<ServiceBrief>, StoreError> {
+    pub(crate) async fn all_of(db: &mut PgConnection, subscription: &SubscriptionId) -> Result<Vec<Self>, StoreError> {
         let rows = sqlx::query!(
             r#"select s.id, s.order_id, s.status, r.node, r.vmid, o.covered_by is not null as "covered!"
              from services s join orders o on o.id = s.order_id join reservations r on r.order_id = s.order_id
@@ -25,12 +25,12 @@ impl Store {
              order by s.created_at, s.id"#,
             subscription.0,
         )
-        .fetch_all(&self.pool)
+        .fetch_all(db)
         .await
         .doing("reading services")?;
         rows.into_iter()
             .map(|row| {
-                Ok(ServiceBrief {
+                Ok(Self {
                     service: ServiceId(row.id),
                     order: OrderId(row.order_id),
                     node: row.node,
@@ -40,6 +40,14 @@ impl Store {
                 })
             })
             .collect()
+    }
+}
+
+impl Store {
+    /// The services a subscription pays for that are not expired or undone, oldest first.
+    pub async fn services_of(&self, subscription: &SubscriptionId) -> Result<Vec<ServiceBrief>, StoreError> {
+        let mut db = self.pool.acquire().await.doing("reading services")?;
+        ServiceBrief::all_of(&mut db, subscription).await
     }
 
     /// Notes a change in the life of a service, and when it is destroyed because its customer takes it away. The same again

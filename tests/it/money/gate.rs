@@ -1,12 +1,13 @@
 //! The gate: nothing is suspended but for an overdue, finalised and delivered invoice, while no payment is on its way and nobody
 //! holds it, and after the mail server has had the reminders long enough. What holds it back is read on two pages.
 use domain::{
-    ids::SubscriptionId,
+    ids::{ServiceId, SubscriptionId},
     removal::{HeldBy, RemovalKind},
 };
 use house::{HouseOptions, PolicySecs};
 use serde_json::json;
 use store::{Allowance, Held as HeldBack, NewRemoval, Store};
+use uuid::Uuid;
 
 use super::{
     staff::{Held, day},
@@ -23,6 +24,7 @@ const HELD: &str = "select count(*) from removals where cause is not null";
 /// What is due has been asked for again for so long that it would have been done.
 const LONG_HELD: &str =
     "select count(*) from removals where cause is not null and asked_at < now() - interval '4 seconds'";
+const WARNED: &str = "select count(*) from letters where kind = 'destruction_warning'";
 
 /// Waits until both pages for staff say why nothing happens.
 async fn both_pages_say(held: &Held<'_>, hostname: &str, words: &str) {
@@ -175,4 +177,82 @@ async fn the_ledger_gives_no_leave_for_what_the_tables_do_not_say() {
     assert_eq!(ask(&early).await, Some(HeldBy::Notice), "they have had no time");
     assert_eq!(ask(&suspend).await, None);
     assert_eq!(count(house.db(), HELD).await, 0, "what is not asked for any more is said to be held back");
+}
+
+/// A database from before the warning was written down: the customer has it, and the portal does not know.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_warning_that_the_database_has_forgotten_is_sent_again_before_anything_is_destroyed() {
+    let policy = PolicySecs { retention: 2, retention_warning: 1, subscription_poll: 1, ..PolicySecs::default() };
+    let house = open_with(HouseOptions { policy, ..HouseOptions::named("forgotten") }).await;
+    let held = Held::new(&house, "forgotten-1").await;
+    // Nothing is destroyed before the mail server has the warning, so that staff have time for their hold.
+    house.kill_mail().await.expect("no mail server");
+    held.stripe(&format!("/_control/subscriptions/{}/cancel", held.subscription), json!({})).await;
+    becomes(&house, "a warning waits", WARNED, 1).await;
+    assert_eq!(held.tell("hold", &[("until", &day(3)), ("reason", "a database is restored")]).await, "done");
+    house.start_mail().await.expect("a mail server");
+    becomes(
+        &house,
+        "the warning is sent",
+        "select count(*) from letters where kind = 'destruction_warning' and state = 'sent'",
+        1,
+    )
+    .await;
+    sqlx::query("delete from letters where kind = 'destruction_warning'")
+        .execute(house.db())
+        .await
+        .expect("an older database");
+    assert_eq!(held.tell("release", &[("reason", "it is restored")]).await, "done");
+    held.service_is("expired").await;
+    let (mailbox, customer) = (held.customer.mailbox(), &held.customer.email);
+    mailbox.wait_for(customer, "Last call", 2, SOON).await.expect("it was destroyed without a warning");
+    assert_eq!(mailbox.letters(customer, "Last call").await.expect("letters").len(), 2, "warned for ever");
+    assert_eq!(count(house.db(), WARNED).await, 1, "nobody can say that it was announced");
+    assert_stripe_contract(&house).await;
+}
+
+/// What the ledger answers about notices that no row tells of.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_server_is_destroyed_whose_notice_no_row_tells_of() {
+    let house = open_with(HouseOptions::named("no-row")).await;
+    let held = Held::new(&house, "no-row-1").await;
+    house.stop_worker().await.expect("nobody looks");
+    let service: Uuid = sqlx::query_scalar("update services set status = 'retained' returning id")
+        .fetch_one(house.db())
+        .await
+        .expect("it");
+    let store = Store::connect(house.database_url().as_str(), 2).expect("the store");
+    let removal = |occasion: &str, service, notice_secs| NewRemoval {
+        subscription: SubscriptionId(held.subscription.clone()),
+        kind: RemovalKind::Expire,
+        occasion: occasion.to_owned(),
+        invoice: None,
+        payment_pending: false,
+        reminders: 0,
+        notice_secs,
+        service,
+    };
+    let ask = async |asked: &NewRemoval| -> Option<HeldBy> {
+        let held: Option<HeldBack> =
+            store.ask_leave(asked, Allowance { number: 100, percent: 0 }).await.expect("an answer");
+        held.map(|held| held.by)
+    };
+    let (wish, other) = (format!("expire/sub/{}", Uuid::new_v4()), format!("expire/sub/{}", Uuid::new_v4()));
+    let one = Some(ServiceId(service));
+    let farewells = "select count(*) from letters where kind = 'service_removed'";
+    for _ in 0..2 {
+        assert_eq!(ask(&removal("expire/end", None, 3_600)).await, Some(HeldBy::Notice), "nobody was warned");
+        assert_eq!(ask(&removal(&wish, one, 3_600)).await, Some(HeldBy::Notice), "nobody was told");
+        assert_eq!((count(house.db(), WARNED).await, count(house.db(), farewells).await), (1, 1), "once each");
+    }
+    assert_eq!(ask(&removal(&other, one, 3_600)).await, Some(HeldBy::Notice), "that letter was about another wish");
+    house.start_worker().await.expect("a worker");
+    let (mailbox, customer) = (held.customer.mailbox(), &held.customer.email);
+    let warning = mailbox.wait_for(customer, "Last call", 1, SOON).await.expect("a warning");
+    assert!(warning.text.contains("no-row-1") && warning.text.contains("only until"), "{}", warning.text);
+    mailbox.wait_for(customer, "You removed your server no-row-1", 2, SOON).await.expect("both letters");
+    becomes(&house, "all have left", "select count(*) from letters where state <> 'sent'", 0).await;
+    assert_eq!(ask(&removal("expire/end", None, 3_600)).await, Some(HeldBy::Notice), "they have had no time");
+    assert_eq!(ask(&removal("expire/end", None, 0)).await, None);
+    assert_eq!(ask(&removal(&other, one, 0)).await, None);
 }

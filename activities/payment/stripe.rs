@@ -196,14 +196,20 @@ fn unusable(error: StripeError) -> String {
     }
 }
 
+/// Asks Stripe, where what it refuses may be an answer, too.
+fn asked<T>(kind: Kind, call: impl Future<Output = Result<T, StripeError>>) -> impl Future<Output = Result<T, Denial>> {
+    let call = Box::pin(call);
+    async move { timed(Vendor::Stripe, kind, call).await.map_err(Denial::from) }
+}
+
 /// Reads; `doing` says what for, in words for staff.
 async fn read<T>(doing: &str, call: impl Future<Output = Result<T, StripeError>>) -> Result<T, Fault> {
-    timed(Vendor::Stripe, Kind::Read, Box::pin(call)).await.map_err(|error| Denial::from(error).on_read(doing))
+    asked(Kind::Read, call).await.map_err(|denial| denial.on_read(doing))
 }
 
 /// Writes; `doing` says what, in words for staff.
 async fn write<T>(doing: &str, call: impl Future<Output = Result<T, StripeError>>) -> Result<T, Fault> {
-    timed(Vendor::Stripe, Kind::Write, Box::pin(call)).await.map_err(|error| Denial::from(error).on_write(doing))
+    asked(Kind::Write, call).await.map_err(|denial| denial.on_write(doing))
 }
 
 /// The strategy of a write: once, under this key.

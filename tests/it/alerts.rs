@@ -6,7 +6,10 @@ use serde_json::{Value, json};
 use temporalio_client::{UntypedWorkflow, WorkflowStartOptions, WorkflowTerminateOptions};
 use temporalio_common::data_converters::RawValue;
 
-use crate::shop::{SOON, open, until};
+use crate::{
+    shop::{SOON, open, until},
+    world::writes_at_stripe,
+};
 
 const RULES: &str = "docs/alerts.yml";
 const DASHBOARD: &str = "docs/grafana.json";
@@ -147,6 +150,26 @@ async fn every_metric_that_operators_watch_is_told_by_the_running_product() {
     let left = missing().await;
     assert!(waited.is_ok() && left.is_empty(), "watched, but not told: {left:#?}");
     assert_samples(&house).await;
+}
+
+/// Waits until operators are told of as many writes as Stripe was asked for. One that nobody times is missing for ever.
+pub(crate) async fn assert_every_write_is_timed(house: &House) {
+    // What is on sale was told to Stripe before the portal was up.
+    let by_the_portal = |write: &&Value| {
+        let path = write["path"].as_str().unwrap_or_default();
+        !["/v1/products", "/v1/prices"].iter().any(|seeded| path.starts_with(seeded))
+    };
+    until("every write to Stripe is timed", SOON, || async {
+        let told = house.metrics().await.expect("metrics");
+        let lines = told.lines().filter(|line| {
+            line.starts_with("ez_vendor_call_duration_seconds_count{")
+                && line.contains(r#"vendor="stripe""#)
+                && line.contains(r#"kind="write""#)
+        });
+        let timed: usize = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<usize>().ok()).sum();
+        (writes_at_stripe(house).await.iter().filter(by_the_portal).count() == timed).then_some(())
+    })
+    .await;
 }
 
 /// What was sampled agrees with the house after one order.

@@ -5,9 +5,10 @@ use house::{Customer, FAILS_LATER_CARD, GOOD_CARD, House, HouseOptions, OrderFor
 use serde_json::json;
 
 use crate::{
+    alerts::assert_every_write_is_timed,
     histories,
     shop::{SOON, open, open_with, until},
-    world::{assert_stripe_contract, count, list, vendors},
+    world::{assert_stripe_contract, count, list, vendors, writes_at_stripe},
 };
 
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl ada@example.test";
@@ -218,6 +219,10 @@ async fn an_unpaid_subscription_is_given_up_at_the_end_and_nothing_is_charged_af
     assert_eq!(world.money["subscriptions"][0]["status"], "canceled");
     assert!(world.money["invoices"].iter().all(|invoice| invoice["status"] != "open"), "an invoice can still be paid");
     assert_eq!(world.money["charges"].iter().filter(|charge| charge["paid"] == true).count(), 1);
+    let writes = writes_at_stripe(&house).await;
+    let wrote = |part: &str| writes.iter().any(|write| write.to_string().contains(part));
+    assert!(wrote("open_at_end") && wrote("/void") && wrote("DELETE"), "its end is not among {writes:#?}");
+    assert_every_write_is_timed(&house).await;
     histories::keep(&house, &format!("subscription-{id}"), "subscription-never-paid").await;
 }
 

@@ -196,15 +196,21 @@ const OUR_AGENT: &str = "Stripe/v1 RustBindings/";
 pub(crate) async fn assert_stripe_contract(house: &House) {
     let refusals = house.stripe().get("/_control/mock_refusals").await.expect("the list");
     assert_eq!(list(&refusals), Vec::<Value>::new(), "stripe-mock refused a request");
+    let mut bare = writes_at_stripe(house).await;
+    bare.retain(|request| !request["headers"]["idempotency-key"].is_string());
+    assert_eq!(bare, Vec::<Value>::new(), "a write without an idempotency key");
+}
+
+/// Our own writes, as Stripe was asked for them.
+pub(crate) async fn writes_at_stripe(house: &House) -> Vec<Value> {
+    let mut writes = vec![];
     for method in ["POST", "DELETE"] {
         let asked = format!("/_control/requests?path=/v1/&method={method}");
-        let asked = list(&house.stripe().get(&asked).await.expect("the requests"));
-        let ours = |request: &&Value| {
-            request["headers"]["user-agent"].as_str().is_some_and(|agent| agent.starts_with(OUR_AGENT))
-        };
-        // A preview is asked for by a POST, and changes nothing.
-        let writes = asked.iter().filter(ours).filter(|request| request["path"] != "/v1/invoices/create_preview");
-        let bare: Vec<&Value> = writes.filter(|request| !request["headers"]["idempotency-key"].is_string()).collect();
-        assert_eq!(bare, Vec::<&Value>::new(), "a write without an idempotency key");
+        writes.extend(list(&house.stripe().get(&asked).await.expect("the requests")));
     }
+    let ours =
+        |request: &Value| request["headers"]["user-agent"].as_str().is_some_and(|agent| agent.starts_with(OUR_AGENT));
+    // A preview is asked for by a POST, and changes nothing.
+    writes.retain(|request| ours(request) && request["path"] != "/v1/invoices/create_preview");
+    writes
 }

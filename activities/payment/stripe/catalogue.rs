@@ -7,8 +7,8 @@ use stripe_product::{
     product::{CreateProduct, RetrieveProduct, UpdateProduct},
 };
 
-use super::{Attempt, Denial, StripeApi, read, short, under, write};
-use crate::fault::Fault;
+use super::{Attempt, Denial, StripeApi, asked, read, short, under, write};
+use crate::{call::Kind, fault::Fault};
 
 const FIRST: Attempt = Attempt(1);
 
@@ -52,7 +52,7 @@ impl StripeApi {
 
     async fn ensure_product(&self, plan_slug: &str, plan_name: &str) -> Result<String, Fault> {
         let id = format!("ez-{plan_slug}");
-        match RetrieveProduct::new(id.as_str()).send(&self.client).await.map_err(Denial::from) {
+        match asked(Kind::Read, RetrieveProduct::new(id.as_str()).send(&self.client)).await {
             Ok(product) if product.name == plan_name => Ok(id),
             Ok(product) => {
                 // A name that comes back is another change than the one it was before.

@@ -16,8 +16,11 @@ use stripe_checkout::{
     },
 };
 
-use super::{Attempt, Denial, StripeApi, customer::ACCOUNT, read, under, write};
-use crate::fault::{Fault, Vendor};
+use super::{Attempt, StripeApi, asked, customer::ACCOUNT, read, under, write};
+use crate::{
+    call::Kind,
+    fault::{Fault, Vendor},
+};
 
 /// The metadata keys that name our order and its service.
 const ORDER: &str = "order";
@@ -191,7 +194,7 @@ impl StripeApi {
         }
         let key = under(&attempt.key(&format!("{}/expire", order.workflow_id())))?;
         let request = ExpireCheckoutSession::new(session).customize().request_strategy(key);
-        match request.send(&self.client).await.map_err(Denial::from) {
+        match asked(Kind::Write, request.send(&self.client)).await {
             Ok(closed) => state(&closed, doing),
             Err(denial) if denial.is_final() => match self.read_checkout(order, session).await? {
                 CheckoutState::Open => Err(denial.on_write(doing)),

@@ -8,9 +8,9 @@ use stripe_core::customer::{
 };
 use uuid::Uuid;
 
-use super::{Attempt, Denial, StripeApi, read, short, under, write};
+use super::{Attempt, Denial, StripeApi, asked, read, short, under, write};
 use crate::{
-    call::{Kind, timed},
+    call::Kind,
     fault::{Fault, Vendor},
 };
 
@@ -120,8 +120,7 @@ impl StripeApi {
             return Err(Vendor::Stripe.give_up(doing, format!("{customer_id} was made for another account")));
         }
         let request = DeleteCustomer::new(customer_id).customize().request_strategy(under(&attempt.key(act))?);
-        let call = Box::pin(request.send(&self.client));
-        match timed(Vendor::Stripe, Kind::Write, call).await.map_err(Denial::from) {
+        match asked(Kind::Write, request.send(&self.client)).await {
             Ok(_) | Err(Denial::Refused { status: 404, .. }) => Ok(()),
             Err(denial) => Err(denial.on_write(doing)),
         }
@@ -129,8 +128,7 @@ impl StripeApi {
 
     async fn known_customer(&self, customer_id: &str, doing: &str) -> Result<Option<stripe_core::Customer>, Fault> {
         let request = RetrieveCustomer::new(customer_id);
-        let call = Box::pin(request.send(&self.client));
-        match timed(Vendor::Stripe, Kind::Read, call).await.map_err(Denial::from) {
+        match asked(Kind::Read, request.send(&self.client)).await {
             Ok(RetrieveCustomerReturned::Customer(known)) => Ok(Some(known)),
             Ok(RetrieveCustomerReturned::DeletedCustomer(_)) | Err(Denial::Refused { status: 404, .. }) => Ok(None),
             Err(denial) => Err(denial.on_read(doing)),

@@ -13,9 +13,9 @@ use stripe_billing::{
 use stripe_core::PaymentIntentStatus;
 use time::OffsetDateTime;
 
-use super::{Attempt, Denial, StripeApi, read, under};
+use super::{Attempt, Denial, StripeApi, asked, read, under};
 use crate::{
-    call::{Kind, timed},
+    call::Kind,
     fault::{Fault, Vendor},
 };
 
@@ -44,8 +44,7 @@ impl StripeApi {
         invoice: &str,
     ) -> Result<Option<Invoice>, Fault> {
         let request = RetrieveInvoice::new(invoice);
-        let call = Box::pin(request.send(&self.client));
-        match timed(Vendor::Stripe, Kind::Read, call).await.map_err(Denial::from) {
+        match asked(Kind::Read, request.send(&self.client)).await {
             Ok(found) => Ok(Some(found).filter(|found| subscription_of(found).as_ref() == Some(subscription))),
             Err(Denial::Refused { status: 404, .. }) => Ok(None),
             Err(denial) => Err(denial.on_read("reading an invoice")),
@@ -98,7 +97,7 @@ impl StripeApi {
         let doing = "voiding an unpaid invoice";
         let key = under(&attempt.key(&format!("{act}/void/{invoice}")))?;
         let request = VoidInvoiceInvoice::new(invoice).customize().request_strategy(key);
-        match request.send(&self.client).await.map_err(Denial::from) {
+        match asked(Kind::Write, request.send(&self.client)).await {
             Ok(_) => Ok(()),
             Err(denial) if denial.is_final() => {
                 let now = read(doing, RetrieveInvoice::new(invoice).send(&self.client)).await?;

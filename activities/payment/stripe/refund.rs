@@ -8,12 +8,12 @@ use stripe_core::{
 };
 
 use super::{
-    Attempt, Denial, StripeApi,
+    Attempt, Denial, StripeApi, asked,
     invoice::{id_of, is_paid, open_ids},
     read, under,
 };
 use crate::{
-    call::{Kind, timed},
+    call::Kind,
     fault::{Fault, Vendor},
 };
 
@@ -82,8 +82,7 @@ impl StripeApi {
 
     async fn send_refund(&self, request: &CreateRefund, key: &str) -> Result<Result<Refund, Denial>, Fault> {
         let request = request.customize().request_strategy(under(key)?);
-        let call = Box::pin(request.send(&self.client));
-        Ok(timed(Vendor::Stripe, Kind::Write, call).await.map_err(Denial::from))
+        Ok(asked(Kind::Write, request.send(&self.client)).await)
     }
 
     /// Cancels the subscription of an order that was given up, voids what is open and gives back everything that was paid,

@@ -14,9 +14,12 @@ use stripe_billing::{
 };
 
 use super::{
-    Attempt, Denial, StripeApi, instruction::refused, plan::price_of, read, subscription::has_ended, under, write,
+    Attempt, StripeApi, asked, instruction::refused, plan::price_of, read, subscription::has_ended, under, write,
 };
-use crate::fault::{Fault, Vendor};
+use crate::{
+    call::Kind,
+    fault::{Fault, Vendor},
+};
 
 const DOING: &str = "changing the plan at the end of the period";
 
@@ -127,7 +130,7 @@ impl StripeApi {
         let (doing, id) = ("taking back a change of plan", SubscriptionId(subscription.id.to_string()));
         let key = under(&attempt.key(&format!("{act}/release/{}", schedule.id())))?;
         let request = ReleaseSubscriptionSchedule::new(schedule.id().clone()).customize().request_strategy(key);
-        match request.send(&self.client).await.map_err(Denial::from) {
+        match asked(Kind::Write, request.send(&self.client)).await {
             Ok(_) => Ok(()),
             // It ended meanwhile, and holds nothing any more.
             Err(denial) if denial.is_final() && self.look(&id).await?.subscription.schedule.is_none() => Ok(()),

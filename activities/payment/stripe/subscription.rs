@@ -2,13 +2,16 @@
 use std::time::Instant;
 
 use super::{
-    Attempt, Denial, StripeApi,
+    Attempt, StripeApi, asked,
     checkout::TRIAL_DAYS,
     invoice::{id_of, is_paid, newest_paid, open_ids, rows},
     plan::next_price,
-    read, short, under,
+    read, short, under, write,
 };
-use crate::fault::{Fault, Vendor};
+use crate::{
+    call::Kind,
+    fault::{Fault, Vendor},
+};
 use domain::{
     UnixSecs,
     billing::{SubscriptionStatus, SubscriptionView},
@@ -152,8 +155,7 @@ impl StripeApi {
             .metadata([(OPEN_AT_END.to_owned(), note.to_owned())])
             .customize()
             .request_strategy(key);
-        let noted = request.send(&self.client).await.map_err(Denial::from);
-        noted.map(|_| ()).map_err(|denial| denial.on_write("noting what is open before the end"))
+        write("noting what is open before the end", request.send(&self.client)).await.map(|_| ())
     }
 
     pub(super) async fn look(&self, id: &SubscriptionId) -> Result<Look, Fault> {
@@ -207,7 +209,7 @@ impl StripeApi {
             return Ok(());
         }
         let request = CancelSubscription::new(id.0.as_str()).customize().request_strategy(under(&attempt.key(act))?);
-        match request.send(&self.client).await.map_err(Denial::from) {
+        match asked(Kind::Write, request.send(&self.client)).await {
             Ok(_) => Ok(()),
             Err(denial) if denial.is_final() && has_ended(self.look(id).await?.status) => Ok(()),
             Err(denial) => Err(denial.on_write(doing)),

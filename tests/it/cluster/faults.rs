@@ -10,6 +10,9 @@ use crate::{
     world::{count, list},
 };
 
+/// What every order here is a copy of.
+const TEMPLATE: u32 = 9000;
+
 struct Pve {
     house: House,
     client: Client,
@@ -52,6 +55,35 @@ impl Pve {
             requests.iter().any(|request| request["status"].as_u64().is_some_and(&told)).then_some(())
         })
         .await;
+    }
+
+    /// Two orders ask for a copy of one template, whose lock neither gets; both copies are made when it is free.
+    async fn two_clones_of_one_template(&self) {
+        self.act("snapshot_lock", json!([TEMPLATE, "backup"])).await;
+        let mut orders = vec![];
+        for word in ["one-of-two", "two-of-two"] {
+            let mut order = Bought::new(&self.house, Story::Delivered, word).await;
+            order.begin(&self.client).await;
+            order.page_opens().await;
+            order.pay().await;
+            orders.push(order);
+        }
+        let gate = self.house.machines_gate().expect("a gate");
+        let path = format!("/qemu/{TEMPLATE}/clone");
+        for order in &orders {
+            let number = order.vmid.to_string();
+            until(&format!("{number} meets the lock of its template"), LIMIT, || async {
+                let requests = gate.requests(Some(&path)).await.expect("the requests");
+                let refused = |request: &Value| request["params"]["newid"] == number && request["status"] == 500;
+                requests.iter().any(refused).then_some(())
+            })
+            .await;
+        }
+        self.act("unlock", json!([TEMPLATE])).await;
+        for order in &mut orders {
+            self.delivered_once(order, "two clones of one template").await;
+        }
+        assert_ne!(orders[0].vmid, orders[1].vmid, "two orders have one machine");
     }
 
     async fn delivered_once(&self, order: &mut Bought<'_>, word: &str) {
@@ -144,6 +176,7 @@ async fn a_cluster_in_trouble_delays_an_order_which_is_delivered_once_when_it_is
         pve.act(name, args).await;
         pve.delivered_once(&mut order, word).await;
     }
+    pve.two_clones_of_one_template().await;
     // Somebody else is faster with the number, between our look and our clone.
     let mut order = pve.held_at("clone-race", "POST", "/clone").await;
     let taken = order.vmid;

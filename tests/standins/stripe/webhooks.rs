@@ -80,6 +80,10 @@ pub(super) struct Outbox {
     last_number: u64,
     delivered: u64,
     given_up: u64,
+    /// How often chance lost, doubled and shuffled one.
+    lost: u64,
+    doubled: u64,
+    shuffled: u64,
 }
 
 impl Outbox {
@@ -92,6 +96,7 @@ impl Outbox {
             self.push(event_id.clone());
         }
         if self.throw() < self.conduct.duplicate_percent {
+            self.doubled += 1;
             self.push(event_id.clone());
         }
         self.push(event_id);
@@ -107,8 +112,16 @@ impl Outbox {
         self.dice().random_range(0..100)
     }
 
+    /// Whether a delivery is lost on the way.
+    fn loses(&mut self, drop_percent: u32) -> bool {
+        let is_lost = self.throw() < drop_percent;
+        self.lost += u64::from(is_lost);
+        is_lost
+    }
+
     /// How long a shuffled delivery waits.
     fn wait_ms(&mut self) -> u64 {
+        self.shuffled += 1;
         self.dice().random_range(0..=SHUFFLE_MS_MAX)
     }
 
@@ -170,6 +183,7 @@ impl Outbox {
             "shuffle": self.conduct.shuffle, "drop_percent": self.conduct.drop_percent,
             "shape": self.conduct.shape,
             "pending": pending, "delivered": self.delivered, "given_up": self.given_up,
+            "lost": self.lost, "doubled": self.doubled, "shuffled": self.shuffled,
         })
     }
 
@@ -265,7 +279,7 @@ async fn attempt(app: &App, event_id: &str, conduct: &Conduct) -> Result<(), Str
         let wait_ms = app.world().outbox.wait_ms();
         tokio::time::sleep(Duration::from_millis(wait_ms)).await;
     }
-    if app.world().outbox.throw() < conduct.drop_percent {
+    if app.world().outbox.loses(conduct.drop_percent) {
         return Err("lost on the way".to_owned());
     }
     post(app, event_id, conduct.shape).await

@@ -1,15 +1,16 @@
 //! A restore: the portal's database comes back from before the last orders, and nothing that was acknowledged is lost.
-use house::{Customer, GOOD_CARD, House, OrderForm, order_id};
+use house::{Customer, GOOD_CARD, House, HouseOptions, OrderForm, PolicySecs, order_id};
 use serde_json::json;
 use temporalio_client::{WorkflowCountOptions, WorkflowTerminateOptions, tonic::Request};
 use temporalio_common::protos::temporal::api::{
     common::v1::WorkflowExecution, workflowservice::v1::DeleteWorkflowExecutionRequest,
 };
-use workflows::order::Order;
+use workflows::{order::Order, subscription::Subscription};
 
 use crate::{
     attention::{decide, impatient, staff, waiting_step},
-    shop::{SOON, open, until},
+    money::{staff::Held, story::becomes},
+    shop::{SOON, open, open_with, until},
     world::{assert_clean_slate, count, distinct, vendors},
 };
 
@@ -239,5 +240,91 @@ async fn an_order_that_was_being_given_up_goes_on_being_given_up_when_it_begins_
     assert_eq!(waits_to_destroy(&house, 3).await, 1, "the line of the workflow before stays");
     ends_given_up(&house, &customer, &workflow_id).await;
     assert_eq!(count(house.db(), why).await, 1, "it was closed for another reason");
+    house.stop().await.expect("a clean end");
+}
+
+/// An order that waits for staff, because its own machine cannot grow.
+async fn waits_for_staff(house: &House, customer: &Customer, hostname: &str) -> String {
+    let cluster = house.proxmox().expect("a stand-in");
+    let broken = |path: &str| json!({"kind": "status", "status": 500, "method": "PUT", "path": path});
+    let every = cluster.add_fault(broken("/resize")).await.expect("a fault");
+    let page = customer.buy(&OrderForm::small(hostname)).await.expect("buying");
+    let workflow_id = format!("order-{}", order_id(&page).expect("an id"));
+    assert_eq!(waiting_step(house, &workflow_id).await, "resize");
+    let own: i32 = sqlx::query_scalar("select vmid from reservations where 'order-' || order_id::text = $1")
+        .bind(&workflow_id)
+        .fetch_one(house.db())
+        .await
+        .expect("its place");
+    cluster.add_fault(broken(&format!("/{own}/resize"))).await.expect("a fault");
+    cluster.remove_fault(every).await.expect("repaired");
+    workflow_id
+}
+
+/// Everybody has what was acknowledged, and what was given up is nobody's.
+async fn assert_kept(house: &House) {
+    let given_up = "select count(*) from letters l join orders o on o.id = l.order_id or o.service_id = l.service_id
+        where o.status = 'abandoned' and l.kind = 'service_delivered'";
+    assert_eq!(count(house.db(), given_up).await, 0, "what was given up was delivered");
+    assert_eq!(count(house.db(), "select count(*) from attention where settled_at is null").await, 0, "a line is left");
+    let world = vendors(house).await;
+    assert_eq!(world.machines.len(), 3, "machines: {:?}", world.machines);
+    let paid = world.money["charges"].iter().filter(|charge| charge["paid"] == true).count();
+    assert_eq!((paid, world.money["refunds"].len()), (4, 1), "charges and refunds");
+    let living = world.money["subscriptions"].iter().filter(|row| row["status"] != "canceled").count();
+    assert_eq!(living, 3, "subscriptions");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_is_given_up_or_was_warned_when_a_backup_is_made_goes_on_after_its_restore() {
+    let policy = PolicySecs { step_patience: 6, reminders: vec![1], suspend_after: 30, ..PolicySecs::default() };
+    let house = open_with(HouseOptions { policy, ..HouseOptions::named("restore-waits") }).await;
+    let mut customers = vec![];
+    for _ in 0..3 {
+        customers.push(Customer::signed_in(&house).await.expect("a customer"));
+    }
+    let warned = Held::new(&house, "warned").await;
+    let given_up = half_given_up(&house, &customers[0], "given-up").await;
+    let waiting = waits_for_staff(&house, &customers[1], "waiting").await;
+    warned.stops_paying().await;
+    let reminders = "select count(*) from letters where kind = 'payment_reminder' and state = 'sent'";
+    becomes(&house, "the customer is warned", reminders, 1).await;
+    everything_is_sent(&house).await;
+    let suspended = "select count(*) from subscriptions where phase = 'suspended'";
+    assert_eq!(count(house.db(), suspended).await, 0, "it is not only warned");
+    let folder = house.logs().join("backup");
+    let folder = folder.to_str().expect("UTF-8");
+    house.run_ez(&["backup", folder], "").await.expect("a backup");
+
+    buy(&customers[2], "kept-after").await;
+    let client = house.temporal().await.expect("Temporal");
+    let lost = client.get_workflow_handle::<Subscription>(format!("subscription-{}", warned.subscription));
+    lost.terminate(WorkflowTerminateOptions::default()).await.expect("terminated");
+    house.stop_web().await.expect("stopped");
+    house.stop_worker().await.expect("stopped");
+    house.run_ez(&["restore", folder, "--overwrite"], "").await.expect("restored");
+    assert_eq!(count(house.db(), DELIVERED).await, 1, "the last one is forgotten");
+    let told = house.run_ez(&["reconcile", "--restored"], "").await.expect("reconciled");
+    assert!(told.contains("orders written down again: 1") && told.contains("orders begun again: 3"), "{told}");
+    house.start_worker().await.expect("a worker");
+    house.start_web().await.expect("the web");
+
+    becomes(&house, "what was acknowledged is delivered again", DELIVERED, 2).await;
+    assert_eq!(waiting_step(&house, &waiting).await, "resize");
+    assert_eq!(waits_to_destroy(&house, 3).await, 2, "staff are shown something else than what waits");
+    let staff = staff(&house).await;
+    let board = staff.visitor.open("/staff/").await.expect("an answer").ok().expect("the staff page").text();
+    assert!(board.contains(&waiting) && board.contains(&given_up), "staff do not see what waits: {board}");
+
+    house.proxmox().expect("a stand-in").clear_faults().await.expect("repaired");
+    decide(&staff, &waiting, &[("verdict", "retry")]).await;
+    decide(&staff, &given_up, &[("verdict", "retry")]).await;
+    becomes(&house, "what waited is delivered", DELIVERED, 3).await;
+    becomes(&house, "what was given up is over", "select count(*) from orders where status = 'abandoned'", 1).await;
+    becomes(&house, "who was warned is suspended", suspended, 1).await;
+    everything_is_sent(&house).await;
+    assert_kept(&house).await;
+    let letters = house.mail().letters(&warned.customer.email, "is missing").await.expect("letters");
+    assert_eq!((letters.len(), count(house.db(), reminders).await), (1, 1), "warned otherwise than once");
     house.stop().await.expect("a clean end");
 }

@@ -1,8 +1,9 @@
 //! Where somebody is logged in, for how long, and who is told of a new browser.
 use house::{Customer, House, HouseOptions, Page, Visitor};
 
-use super::{FIREFOX, SAFARI, behind_a_proxy, browser_at, is_in, log_in, send, stolen_cookie};
+use super::{FIREFOX, SAFARI, behind_a_proxy, browser_at, is_in, log_in, send, staff::person, stolen_cookie};
 use crate::{
+    attention::staff,
     shop::{SOON, open, open_with},
     world::count,
 };
@@ -84,6 +85,25 @@ async fn a_session_ends_when_it_rests_or_lives_too_long_and_its_use_is_noted() {
     customer.log_in().await.expect("logged in again");
     let long = "select count(*) from sessions where user_id is not null and expires_at > now() + interval '15 days'";
     assert_eq!(count(house.db(), long).await, 0, "it lives longer than it should");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn staff_who_rest_log_in_again_where_a_customer_and_staff_at_work_need_not() {
+    let house = open_with(HouseOptions::named("staff-rest").with("EZ_SESSION_STAFF_IDLE_SECS", "1800")).await;
+    let admin = staff(&house).await;
+    let (resting, busy) = (person(&house, &admin, "support").await, person(&house, &admin, "support").await);
+    let customer = Customer::signed_in(&house).await.expect("a customer");
+    assert!(is_in(&resting.visitor).await, "not logged in at all");
+    for minutes in [20, 40] {
+        changed(&house, "update sessions set used_at = used_at - interval '20 minutes' where user_id is not null")
+            .await;
+        assert!(is_in(&busy.visitor).await, "whoever works is logged out after {minutes} minutes");
+    }
+    let page = resting.visitor.open("/dashboard/").await.expect("a page");
+    assert_eq!(page.url.path(), "/accounts/login/", "staff rest for longer than they may: {}", page.text());
+    assert!(is_in(&customer.visitor).await, "a customer is held to what staff are held to");
+    resting.log_in().await.expect("logged in again");
+    assert!(is_in(&resting.visitor).await);
 }
 
 /// Sends the form of a log-in with these values, and gives what the answer says of the session's cookie.

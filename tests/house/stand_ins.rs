@@ -196,8 +196,9 @@ impl MailLaunch {
         let launch = Launch::new("mail", own_binary("standins")?)
             .args(["mail", "--listen", &format!("127.0.0.1:{smtp}"), "--http-listen", &format!("127.0.0.1:{pages}")])
             .args(["--spool".as_ref(), home.join("spool").as_os_str()]);
+        let password = format!("{:032x}", rand::random::<u128>());
         let (url, smtp_url) =
-            (format!("http://127.0.0.1:{pages}").parse()?, format!("smtp://127.0.0.1:{smtp}").parse()?);
+            (format!("http://127.0.0.1:{pages}").parse()?, format!("smtp://ez:{password}@127.0.0.1:{smtp}").parse()?);
         Ok(Self { launch, ports, url, smtp_url })
     }
 }

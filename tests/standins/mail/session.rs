@@ -55,7 +55,9 @@ impl<R: AsyncBufRead + Unpin, W: AsyncWrite + Unpin> Session<R, W> {
                 "EHLO" => {
                     self.reset();
                     let size = format!("250-SIZE {MESSAGE_LIMIT_BYTES}");
-                    for feature in ["250-localhost", &size, "250-8BITMIME", "250-SMTPUTF8", "250 PIPELINING"] {
+                    for feature in
+                        ["250-localhost", &size, "250-AUTH PLAIN", "250-8BITMIME", "250-SMTPUTF8", "250 PIPELINING"]
+                    {
                         self.say(feature).await?;
                     }
                 }
@@ -63,6 +65,7 @@ impl<R: AsyncBufRead + Unpin, W: AsyncWrite + Unpin> Session<R, W> {
                     self.reset();
                     self.say("250 localhost").await?;
                 }
+                "AUTH" => self.say("235 2.7.0 Accepted").await?,
                 "MAIL" => self.mail(rest).await?,
                 "RCPT" => self.rcpt(rest).await?,
                 "DATA" => self.data().await?,

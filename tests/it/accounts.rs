@@ -5,7 +5,7 @@ mod confirm;
 mod crowded;
 pub(crate) mod hand_over;
 pub(crate) mod invitations;
-mod limits;
+pub(crate) mod limits;
 mod members;
 mod permissions;
 mod reset;

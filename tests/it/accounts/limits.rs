@@ -122,7 +122,7 @@ async fn a_hundred_guesses_at_once_from_a_hundred_addresses_over_two_processes_a
 }
 
 /// What a browser keeps to be known by, once somebody logged in with it.
-async fn device_of(house: &House, customer: &Customer) -> String {
+pub(crate) async fn device_of(house: &House, customer: &Customer) -> String {
     let jar = Arc::new(Jar::default());
     let http = reqwest::Client::builder().cookie_provider(Arc::clone(&jar)).build().expect("a client");
     let browser = Visitor { home: house.url().clone(), http };

@@ -10,6 +10,7 @@ use axum::{
 };
 use house::{Customer, House, HouseOptions};
 
+use super::secrets::{Planted, assert_nowhere, logs};
 use crate::{
     accounts::send,
     forms::{careful, get},
@@ -107,6 +108,9 @@ async fn where_it_is_asked_only_a_person_signs_up_and_each_answer_is_good_once()
     let asked = judge.asked.lock().expect("a list").clone();
     assert!(asked.iter().all(|text| text.contains("remoteip=127.0.0.1")), "{asked:?}");
     assert!(!asked.iter().any(|text| text.contains("example.test")), "somebody else was told an address: {asked:?}");
+    house.run_ez(&["doctor"], "").await.expect("sound");
+    house.stop_web().await.expect("the web ends");
+    assert_nowhere(&Planted::from([("Turnstile's secret", SECRET.to_owned())]), &logs(&house));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

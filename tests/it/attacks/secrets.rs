@@ -1,5 +1,5 @@
-//! Everything that was written down while a whole life passed: logs, histories, every row of the database. None of the secrets
-//! that were planted on the way stands there.
+//! Everything that was written down while a whole life passed: what every process of `ez` said, what it told Prometheus,
+//! histories, every row of the database. None of the secrets that were planted on the way stands there.
 use std::{collections::BTreeMap, fs};
 
 use base64::{
@@ -7,7 +7,7 @@ use base64::{
     prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD},
 };
 use futures::StreamExt as _;
-use house::{Customer, GOOD_CARD, House, OrderForm, Visitor};
+use house::{Customer, GOOD_CARD, House, HouseOptions, OrderForm, Visitor};
 use prost::Message as _;
 use reqwest::header;
 use serde_json::json;
@@ -17,12 +17,13 @@ use totp_rs::Secret;
 use crate::{
     accounts::{
         invitations::{invite, link},
+        limits::device_of,
         log_in, send, stolen_cookie,
     },
     attention::staff,
     factors::{add_app, half_in, send_code},
     privacy::{copy_page, erase_page},
-    shop::{SOON, open, until},
+    shop::{SOON, open_with, until},
     traces::hex,
 };
 
@@ -33,9 +34,27 @@ const TOLD: &str = "sk_live_plantedplantedplanted77";
 /// What somebody types who takes one field for another.
 const MISTYPED: &str = "this-is-my-password-in-the-wrong-field-41";
 const SEED: &str = "JBSWY3DPEHPK3PXPPLANTEDSEED";
+/// How many guesses lock a log-in.
+const GUESSES: usize = 5;
+/// What an operator gives to a command that does not fit.
+const MISFITS: [(&str, &str, &str); 4] = [
+    ("a wrong key of Stripe", "STRIPE_SECRET_KEY", "sk_test_plantedplantedwrong31"),
+    ("a wrong token of Proxmox", "PROXMOX_TOKEN_SECRET", "planted-wrong-proxmox-token-32"),
+    ("a wrong key of PowerDNS", "EZ_DNS_API_KEY", "planted-wrong-powerdns-key-33"),
+    ("a wrong password of a mail server", "EZ_SMTP_URL", "smtp://ez:planted-wrong-mail-password-34@127.0.0.1:9"),
+];
+/// The commands that operators run while everything lives.
+const COMMANDS: [&[&str]; 6] = [
+    &["doctor"],
+    &["doctor", "--production"],
+    &["audit", "verify"],
+    &["keys", "rotate"],
+    &["mirror", "rebuild"],
+    &["reconcile"],
+];
 
 /// What must stand nowhere, by what it is.
-type Planted = BTreeMap<&'static str, String>;
+pub(super) type Planted = BTreeMap<&'static str, String>;
 
 /// Lives through what a customer and a member of staff do, and gives every secret that was used for it.
 async fn live(house: &House) -> Planted {
@@ -61,6 +80,7 @@ async fn live(house: &House) -> Planted {
     show_factors(house, &customer, &mut planted).await;
     make_a_token(house, &customer, &mut planted).await;
     follow_links(house, &customer, &mut planted).await;
+    lock_and_open(house, &mut planted).await;
 
     let other = "velvet anchor 88 lantern planted";
     let values = [("old", customer.password.as_str()), ("password", other)];
@@ -81,6 +101,7 @@ async fn live(house: &House) -> Planted {
     planted.insert("a third password", third.to_owned());
     third.clone_into(&mut customer.password);
     staff(house).await.visitor.open("/staff/").await.expect("the staff page").ok().expect("the staff page");
+    operate(house, &mut planted).await;
     planted
 }
 
@@ -93,6 +114,7 @@ fn of_the_house(house: &House) -> Planted {
         ("the webhook's secret", setting("STRIPE_WEBHOOK_SECRET")),
         ("Proxmox's token", setting("PROXMOX_TOKEN_SECRET")),
         ("the key of PowerDNS", setting("EZ_DNS_API_KEY")),
+        ("the mail server's password", house.smtp_url().password().unwrap_or_default().to_owned()),
         ("a password of staff", house.staff_password().to_owned()),
         ("what a vendor told", TOLD.to_owned()),
         ("an SSH key", SSH_KEY.rsplit(' ').next().unwrap_or_default().to_owned()),
@@ -232,8 +254,47 @@ async fn follow_links(house: &House, customer: &Customer, planted: &mut Planted)
     planted.insert("a password of somebody who goes", leaver.password);
 }
 
-/// Every log that `ez` wrote.
-fn logs(house: &House) -> BTreeMap<String, String> {
+/// Is known by a browser, is locked out by guesses, and opens the log-in by its letter.
+async fn lock_and_open(house: &House, planted: &mut Planted) {
+    let guess = "a-guess-that-somebody-made-58";
+    let guessed = Customer::signed_in(house).await.expect("somebody who is guessed at");
+    let device = device_of(house, &guessed).await;
+    let browser = house.visitor().expect("a browser");
+    for _ in 0..GUESSES {
+        log_in(&browser, &guessed.email, guess).await;
+    }
+    let letter = house.mail().wait_for(&guessed.email, "locked", 1, SOON).await.expect("the letter");
+    let unlock = letter.link("/accounts/unlock/").expect("a link");
+    let page = browser.open(unlock.as_str()).await.expect("a page").ok().expect("the button");
+    browser.submit(&page, "/accounts/unlock/", &[]).await.expect("an answer").ok().expect("opened");
+    planted.insert("what a browser is known by", device.trim_start_matches("ez-device=").to_owned());
+    planted.insert("a password that was guessed", guess.to_owned());
+    planted.insert("the tag of a link that opens a log-in", tag(unlock.as_str()));
+}
+
+/// Does what operators do, also with settings that do not fit. Some of it ends with a fault, which is said as well.
+async fn operate(house: &House, planted: &mut Planted) {
+    for words in COMMANDS {
+        drop(house.run_ez(words, "").await);
+    }
+    let wrong = MISFITS.map(|(_, name, value)| (name, value));
+    let report = house.run_ez_with(&wrong, &["doctor"]).await.expect_err("nothing fits");
+    for topic in ["stripe", "proxmox", "dns", "mail"] {
+        let said = format!("{report:?}");
+        assert!(said.lines().any(|line| line.starts_with("FAULT") && line.contains(topic)), "{topic}: {said}");
+    }
+    let password = "a-password-an-operator-gave-62";
+    let words = ["user", "password", "--email", house.staff_email()];
+    house.run_ez(&words, password).await.expect("replaced");
+    planted.insert("a password an operator gave", password.to_owned());
+    for (what, _, value) in MISFITS {
+        let secret = value.parse::<url::Url>().ok().and_then(|url| url.password().map(str::to_owned));
+        planted.insert(what, secret.unwrap_or_else(|| value.to_owned()));
+    }
+}
+
+/// What every process of `ez` wrote: the web, the workers and each command.
+pub(super) fn logs(house: &House) -> BTreeMap<String, String> {
     let mut all = BTreeMap::new();
     for file in fs::read_dir(house.logs()).expect("the logs") {
         let path = file.expect("a file").path();
@@ -288,7 +349,7 @@ async fn dump(house: &House) -> BTreeMap<String, String> {
 }
 
 /// A secret as it may stand somewhere: itself, or its bytes as hexadecimal digits.
-fn assert_nowhere(planted: &Planted, written: &BTreeMap<String, String>) {
+pub(super) fn assert_nowhere(planted: &Planted, written: &BTreeMap<String, String>) {
     for (place, text) in written {
         for (what, secret) in planted {
             assert!(secret.len() >= 12, "{what} is too short to be looked for");
@@ -307,9 +368,10 @@ fn around(text: &str, form: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_secret_of_a_whole_life_stands_in_a_log_a_history_or_the_database() {
-    let house = open("planted-secrets").await;
+    let options = HouseOptions::named("planted-secrets").with("EZ_LIMIT_LOCK", &GUESSES.to_string());
+    let house = open_with(options).await;
     let planted = Box::pin(live(&house)).await;
-    assert!(planted.len() > 37, "{:?}", planted.keys());
+    assert!(planted.len() > 46, "{:?}", planted.keys());
     // What looks for them finds what is there.
     let seen = BTreeMap::from([("here".to_owned(), format!("x{}x", planted["a password"]))]);
     assert!(
@@ -320,9 +382,15 @@ async fn no_secret_of_a_whole_life_stands_in_a_log_a_history_or_the_database() {
     assert!(told.values().any(|text| text.contains("policy")), "the histories cannot be read");
     assert_nowhere(&planted, &told);
     assert_nowhere(&planted, &dump(&house).await);
+    let metrics = house.metrics().await.expect("metrics");
+    assert_nowhere(&planted, &BTreeMap::from([("the metrics".to_owned(), metrics)]));
     house.stop_web().await.expect("the web ends");
     house.stop_worker().await.expect("the worker ends");
     let logs = logs(&house);
     assert!(logs["ez-serve.log"].contains("logged in") && !logs["ez-work.log"].is_empty(), "the logs cannot be read");
+    for command in ["doctor", "audit", "keys", "mirror", "reconcile"] {
+        let said = logs.get(&format!("ez-{command}.log"));
+        assert!(said.is_some_and(|said| !said.is_empty()), "ez {command} said nothing");
+    }
     assert_nowhere(&planted, &logs);
 }

@@ -219,3 +219,24 @@ async fn a_log_in_with_a_new_browser_is_told_by_letter_and_one_with_a_known_brow
     log_in(&wrong, &customer.email, "not the password").await;
     assert_eq!(count(house.db(), told).await, 2, "a try that did not succeed is told of");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_page_of_somebody_logged_in_has_the_way_out() {
+    let house = open("way-out").await;
+    let (customer, colleague) = (Customer::signed_in(&house).await.expect("a customer"), staff(&house).await);
+    let own =
+        ["", "password/", "sessions/", "address/", "activity/", "tokens/", "factors/", "members/", "data/", "close/"];
+    let own = own.map(|page| format!("/accounts/{page}"));
+    let of_staff = ["", "coming/", "factors/", "audit/", "erasures/", "people/", "viewing/"];
+    let of_staff = of_staff.map(|page| format!("/staff/{page}"));
+    for (visitor, paths) in [(&customer.visitor, &own[..]), (&colleague.visitor, &of_staff[..])] {
+        for path in paths.iter().map(String::as_str).chain(["/dashboard/", "/pricing/"]) {
+            let page = visitor.open(path).await.expect("a page").ok().expect("the page");
+            let buttons = page.attributes("header form", "action");
+            let is_there = page.link("/accounts/logout/").is_ok() || buttons.iter().any(|to| to == "/accounts/logout/");
+            assert!(is_there, "{path}: no way out: {}", page.text());
+        }
+        send(visitor, "/accounts/logout/", "/accounts/logout/", &[]).await.ok().expect("logged out");
+        assert!(!is_in(visitor).await, "the way out leads nowhere");
+    }
+}

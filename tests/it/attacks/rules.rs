@@ -205,3 +205,56 @@ async fn log_ins_are_noted_whether_they_fit_or_not_and_so_is_what_was_refused() 
         assert!(at.ends_with('Z') && line["level"].is_string() && line["target"].is_string(), "{line}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn somebody_is_logged_in_as_often_as_the_rules_say() {
+    const BROWSERS: usize = 12;
+    assert!(flat(RULES).contains("There may be any number of sessions for one account: each is listed"));
+    let house = open("many-sessions").await;
+    let customer = Customer::signed_in(&house).await.expect("a customer");
+    let mut browsers = vec![];
+    for _ in 0..BROWSERS {
+        let browser = house.visitor().expect("a browser");
+        log_in(&browser, &customer.email, &customer.password).await.ok().expect("logged in");
+        browsers.push(browser);
+    }
+    for browser in &browsers {
+        assert!(is_in(browser).await, "a later log-in ended an earlier one");
+    }
+    let page = customer.visitor.open("/accounts/sessions/").await.expect("a page").ok().expect("the list");
+    assert_eq!(page.texts("main tbody tr").len(), BROWSERS + 1, "{}", page.text());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_logs_in_here_alone_as_the_rules_say() {
+    assert!(flat(RULES).contains("There is no single sign-on."));
+    let pages = read("docs/PERMISSIONS.md").to_lowercase();
+    for word in ["oauth", "openid", "oidc", "saml", "sso"] {
+        assert!(!pages.contains(word), "{word} is a way in that the rules do not name");
+    }
+    let house = open("own-log-in").await;
+    let page = house.visitor().expect("a browser").open("/accounts/login/").await.expect("a page").ok().expect("it");
+    let forms = page.attributes("form", "action");
+    assert!(!forms.is_empty(), "{}", page.text());
+    for way in forms.into_iter().chain(page.attributes("main a", "href")) {
+        let way = page.url.join(&way).expect("an address");
+        assert_eq!(way.origin(), house.url().origin(), "a log-in elsewhere");
+    }
+}
+
+#[test]
+fn chance_comes_from_a_generator_for_keys() {
+    for (path, makes) in
+        [("src/web/totp.rs", "SEED_BYTES] = rand::random()"), ("src/web/recovery.rs", "&rand::random()")]
+    {
+        assert!(read(path).contains(makes), "{path} takes its chance from elsewhere");
+    }
+    let listed = Command::new("git").args(["ls-files", "src/*.rs", "activities/*.rs"]).current_dir(root()).output();
+    let listed = String::from_utf8(listed.expect("git ls-files").stdout).expect("paths");
+    for path in listed.lines().filter(|path| root().join(path).exists()) {
+        let text = read(path);
+        for bad in ["SmallRng", "StdRng", "seed_from_u64", "from_seed(", "fastrand"] {
+            assert!(!text.contains(bad), "{path}: {bad} can be guessed or repeated");
+        }
+    }
+}

@@ -11,6 +11,8 @@ static ENGINE: OnceCell<Engine> = OnceCell::const_new();
 
 /// How long a test waits for something that should happen soon.
 pub(crate) const SOON: Duration = Duration::from_mins(1);
+/// A day, as a policy counts it.
+pub(crate) const DAY_SECS: u32 = 86_400;
 
 /// The real servers.
 pub(crate) async fn engine() -> &'static Engine {

@@ -18,7 +18,7 @@ use crate::{
         story::{act, at_dashboard, becomes, buy},
         told,
     },
-    shop::{SOON, until},
+    shop::{DAY_SECS, SOON, until},
     storm::assert_letters_by_occasion,
     world::{count, list},
 };
@@ -26,7 +26,6 @@ use skipper::Skipper;
 
 static ENGINE: OnceCell<Engine> = OnceCell::const_new();
 
-const DAY_SECS: u32 = 86_400;
 const DAYS: i64 = 60;
 
 /// A house with the patience that is usual in production.

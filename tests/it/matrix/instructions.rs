@@ -2,6 +2,7 @@
 //! spoilt, and it is done once all the same. One server for each kind is told it in every column, one after the other; at the
 //! end each of them is ended in a column of its own.
 use domain::{
+    DAY_SECS,
     ids::{InstructionId, SubscriptionId},
     instruction::{Ask, AskKind},
     money::Money,
@@ -45,7 +46,6 @@ const ELSEWHERE: [AskKind; 6] = [
 ];
 /// How many plans there are that a server can change to at once: one for each column.
 const DEARER: i64 = 6;
-const DAY_SECS: i64 = 86_400;
 const CREDIT_MINOR: i64 = 100;
 
 /// The columns that are faults.

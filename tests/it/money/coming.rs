@@ -6,9 +6,7 @@ use domain::instruction::Ask;
 use house::{HouseOptions, Page, PolicySecs};
 
 use super::staff::{Held, day};
-use crate::shop::{SOON, open_with, until};
-
-const DAY_SECS: u32 = 86_400;
+use crate::shop::{DAY_SECS, SOON, open_with, until};
 
 async fn page(held: &Held<'_>, address: &str) -> Page {
     held.staff.visitor.open(address).await.expect("the page").ok().expect("the page")

@@ -5,14 +5,13 @@ use serde_json::{Value, json};
 
 use super::story::word;
 use crate::{
-    shop::{SOON, open_with, until},
+    shop::{DAY_SECS, SOON, open_with, until},
     world::{assert_stripe_contract, count, list, vendors},
 };
 
 const GOOD: &str = "4242424242424242";
 /// Pays at checkout and is declined afterwards.
 const FAILS_LATER: &str = "4000000000000341";
-const DAY_SECS: u32 = 86_400;
 const TRIALS: &str =
     "select count(*) from orders where trial_days > 0 and status not in ('lapsed', 'sold_out', 'abandoned')";
 

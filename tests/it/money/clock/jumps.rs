@@ -1,5 +1,6 @@
 //! A clock that jumps: web and worker believe for a while in a day that is weeks or hours away. Nobody who paid loses anything,
 //! nothing is charged but what Stripe charges, no letter is sent twice, and what was missed meanwhile is made up for.
+use domain::DAY_SECS;
 use house::{Customer, House, HouseOptions, PolicySecs, WrongClock};
 use serde_json::json;
 
@@ -15,7 +16,6 @@ use crate::{
 };
 
 const HOUR_SECS: i64 = 3_600;
-const DAY_SECS: i64 = 24 * HOUR_SECS;
 const REMINDERS: &str = "select count(*) from letters where kind = 'payment_reminder'";
 const PAST_DUE: &str = "select count(*) from subscriptions where phase = 'past_due'";
 

@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 
 use super::{plan::with_smaller, teller::Teller};
 use crate::{
+    attention::staff,
     buyers::customers,
     mortals::{Part, Stage, stage},
     scale::{scale, seeds},
@@ -48,10 +49,12 @@ const DOWN_MS: Range<u64> = 50..800;
 /// Which part of its questions to the cluster are answered in vain once, in percent: a machine asks many.
 const QUESTIONS_LOST_PERCENT: u32 = 50;
 /// What has to be left by lives in which every step happened.
-const LEFT: [(&str, &str); 8] = [
+const LEFT: [(&str, &str); 10] = [
     ("a larger plan", "select count(*) from instructions where kind = 'change_plan' and state = 'done'"),
     ("a smaller plan", "select count(*) from instructions where kind = 'change_plan_at_end' and state = 'done'"),
     ("a refund", "select count(*) from refunds"),
+    ("a refund by staff", "select count(*) from instructions where kind = 'refund' and state = 'done'"),
+    ("a refund that failed", "select count(*) from refunds where status = 'failed'"),
     ("a dispute that is open", "select count(*) from disputes where status not in ('won', 'lost')"),
     ("a dispute won", "select count(*) from timeline where fact like 'dispute/%/won'"),
     ("a dispute lost", "select count(*) from timeline where fact like 'dispute/%/lost'"),
@@ -158,10 +161,10 @@ async fn the_suspended_pay(house: &House, teller: &Teller<'_>, lives: &mut [Life
 }
 
 async fn live_together(house: &House, batch: &[u64], mut death: Option<(&Stage, StdRng)>) {
-    let buyers = customers(house, batch.len()).await;
+    let (buyers, staff) = (customers(house, batch.len()).await, staff(house).await);
     let teller = Teller::of(house).await;
     let mut lives: Vec<Life<'_>> =
-        batch.iter().zip(&buyers).map(|(seed, customer)| Life::of(*seed, customer)).collect();
+        batch.iter().zip(&buyers).map(|(seed, customer)| Life::of(*seed, customer, &staff)).collect();
     for number in 0..STEPS_EACH {
         match &mut death {
             None => take_a_step(house, &teller, &mut lives, number).await,

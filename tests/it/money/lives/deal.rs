@@ -25,7 +25,13 @@ pub(super) enum Step {
     SuspendedThenPays,
     CancelsAtTheEnd,
     TakesTheEndBack,
+    /// It is to end on a day, and not with its period.
+    CancelsByDate,
     RefundedInPart,
+    /// Staff give something back on our own page.
+    RefundedByStaff,
+    /// What was given back comes back to us.
+    RefundFailsLater,
     DisputeOpened,
     DisputeWon,
     DisputeLost,
@@ -46,7 +52,7 @@ pub(super) const BEGINNINGS: [Beginning; 4] =
     [Beginning::Pays, Beginning::PaysInTwoTabs, Beginning::PaysWhileThePageCloses, Beginning::LapsesAndOrdersAgain];
 
 /// Every step.
-pub(super) const STEPS: [Step; 14] = [
+pub(super) const STEPS: [Step; 17] = [
     Step::Renews,
     Step::FailsThenPays,
     Step::CancelsAtTheEnd,
@@ -58,13 +64,16 @@ pub(super) const STEPS: [Step; 14] = [
     Step::LargerPlan,
     Step::SmallerPlan,
     Step::AnotherFromTheDashboard,
+    Step::CancelsByDate,
+    Step::RefundedByStaff,
+    Step::RefundFailsLater,
     Step::SuspendedThenPays,
     Step::Ends,
     Step::CustomerDeleted,
 ];
 
 /// The first so many of them can happen at any time.
-const ANY_TIME: usize = 11;
+const ANY_TIME: usize = 14;
 /// Servers are suspended in one step of all lives of a house, as that takes its time.
 const SUSPENDED_AT: usize = 2;
 
@@ -75,16 +84,16 @@ type Hand = (Beginning, [Step; STEPS_EACH - 1]);
 static BY_HAND: [Hand; 10] = [
     (Beginning::Pays, [Step::Renews, Step::RefundedInPart, Step::SuspendedThenPays, Step::Ends]),
     (Beginning::PaysInTwoTabs, [Step::FailsThenPays, Step::DisputeOpened, Step::Renews, Step::CustomerDeleted]),
-    (Beginning::PaysWhileThePageCloses, [Step::LargerPlan, Step::Renews, Step::DisputeWon, Step::RefundedInPart]),
+    (Beginning::PaysWhileThePageCloses, [Step::LargerPlan, Step::Renews, Step::DisputeWon, Step::RefundedByStaff]),
     (Beginning::LapsesAndOrdersAgain, [Step::SmallerPlan, Step::DisputeLost, Step::Renews, Step::TakesTheEndBack]),
     (
         Beginning::Pays,
-        [Step::TakesTheEndBack, Step::AnotherFromTheDashboard, Step::SuspendedThenPays, Step::CancelsAtTheEnd],
+        [Step::TakesTheEndBack, Step::AnotherFromTheDashboard, Step::SuspendedThenPays, Step::CancelsByDate],
     ),
     (Beginning::PaysInTwoTabs, [Step::DisputeLost, Step::SmallerPlan, Step::FailsThenPays, Step::CustomerDeleted]),
     (
         Beginning::PaysWhileThePageCloses,
-        [Step::AnotherFromTheDashboard, Step::FailsThenPays, Step::RefundedInPart, Step::Ends],
+        [Step::AnotherFromTheDashboard, Step::FailsThenPays, Step::RefundFailsLater, Step::Ends],
     ),
     (Beginning::LapsesAndOrdersAgain, [Step::CancelsAtTheEnd, Step::Renews, Step::RefundedInPart, Step::DisputeOpened]),
     (Beginning::Pays, [Step::DisputeWon, Step::LargerPlan, Step::FailsThenPays, Step::Ends]),

@@ -26,6 +26,7 @@ pub(crate) struct Life<'a> {
     /// Those of them that really happened.
     pub(super) lived: Vec<Step>,
     customer: &'a Customer,
+    staff: &'a Customer,
     pub(super) at_stripe: String,
     pub(super) order: Uuid,
     pub(super) subscription: String,
@@ -33,13 +34,13 @@ pub(crate) struct Life<'a> {
 }
 
 impl<'a> Life<'a> {
-    pub(super) fn of(seed: u64, customer: &'a Customer) -> Self {
+    pub(super) fn of(seed: u64, customer: &'a Customer, staff: &'a Customer) -> Self {
         let mut dice = StdRng::seed_from_u64(seed);
         let (beginning, steps) = dealt(seed, &mut dice);
         let clean = seed.is_multiple_of(10);
         let (at_stripe, subscription) = (String::new(), String::new());
         let (lived, order) = (vec![], Uuid::nil());
-        Self { seed, dice, clean, beginning, steps, lived, customer, at_stripe, order, subscription, told: 0 }
+        Self { seed, dice, clean, beginning, steps, lived, customer, staff, at_stripe, order, subscription, told: 0 }
     }
 
     /// Orders, and pays at Stripe.
@@ -97,9 +98,16 @@ impl<'a> Life<'a> {
             Step::SuspendedThenPays => self.fails(house, state).await,
             Step::CancelsAtTheEnd => ends("true").await,
             Step::TakesTheEndBack => ends("true").await && ends("false").await,
-            Step::RefundedInPart => {
-                let Some(charge) = self.whole_charge(state) else { return false };
-                at_dashboard(house, "/v1/refunds", &[("charge", &charge), ("amount", "100")]).await;
+            Step::CancelsByDate => {
+                let end = self.own(state)["items"]["data"][0]["current_period_end"].as_i64();
+                let date = (end.expect("the end of its period") - 1).to_string();
+                tried_at_dashboard(house, &at, &[("cancel_at", date.as_str())]).await.is_ok()
+            }
+            Step::RefundedInPart => self.refunded(house, state).await.is_some(),
+            Step::RefundedByStaff => self.given_back(house).await,
+            Step::RefundFailsLater => {
+                let Some(refund) = self.refunded(house, state).await else { return false };
+                act(house, &format!("refunds/{refund}/fail"), json!({})).await;
                 true
             }
             Step::DisputeOpened => self.disputed(house, state).await.is_some(),
@@ -142,6 +150,35 @@ impl<'a> Life<'a> {
         rows.find(|row| row["customer"] == self.at_stripe.as_str() && whole(row)).map(|row| word(&row["id"]))
     }
 
+    /// Somebody gives a part of a payment back in Stripe's dashboard. Gives the refund.
+    async fn refunded(&self, house: &House, state: &Value) -> Option<String> {
+        let charge = self.whole_charge(state)?;
+        let refund = at_dashboard(house, "/v1/refunds", &[("charge", &charge), ("amount", "100")]).await;
+        Some(word(&refund["id"]))
+    }
+
+    /// Staff give a part of its first whole payment back on our own page. Gives whether it was done.
+    async fn given_back(&self, house: &House) -> bool {
+        let invoice: Option<String> = until("its payments are read", LIMIT, || async {
+            sqlx::query_scalar(
+                "select invoice_id from payments where subscription_id = $1 and status = 'succeeded'
+                    and refunded_minor = 0 and not disputed and invoice_id is not null order by created_at, id limit 1",
+            )
+            .bind(&self.subscription)
+            .fetch_optional(house.db())
+            .await
+            .ok()
+        })
+        .await;
+        let Some(invoice) = invoice else { return false };
+        let address = format!("/staff/subscriptions/{}/", self.subscription);
+        let page = page(self.staff, &address).await.expect("its page for staff");
+        let named = page.attributes("form[action$='/refund/'] input[name=instruction]", "value").pop();
+        let Some(named) = named else { return false };
+        let values = [("invoice", invoice.as_str()), ("amount", "1.00"), ("reason", "it was slow in May")];
+        is_done(house, self.staff, &page, &named, "/refund/", &values).await
+    }
+
     async fn disputed(&self, house: &House, state: &Value) -> Option<String> {
         let charge = self.whole_charge(state)?;
         Some(word(&act(house, &format!("charges/{charge}/dispute"), json!({})).await["id"]))
@@ -181,48 +218,16 @@ impl<'a> Life<'a> {
     async fn takes(&self, house: &House, plan: &str) -> bool {
         let Some(price) = self.price_of(plan).await else { return false };
         let named = price.attributes("input[name=instruction]", "value").pop().expect("a name for what is told");
-        let named: Uuid = named.parse().expect("a name for what is told");
         let action = format!("/plan/{plan}/");
-        let status = until(&format!("{plan} is chosen"), LIMIT, || async {
-            let sent = self.customer.visitor.submit(&price, &action, &[("restart", "yes")]).await.ok()?;
-            Some(sent.status).filter(|status| *status < 500)
-        })
-        .await;
-        until(&format!("{plan} is settled"), LIMIT, || async {
-            let state: Option<String> = sqlx::query_scalar("select state from instructions where id = $1")
-                .bind(named)
-                .fetch_optional(house.db())
-                .await
-                .ok()?;
-            match state.as_deref() {
-                Some("accepted") => None,
-                Some(end) => Some(end == "done"),
-                // It was refused before it was written down.
-                None => (status != 200).then_some(false),
-            }
-        })
-        .await
+        is_done(house, self.customer, &price, &named, &action, &[("restart", "yes")]).await
     }
 
     /// The page with the price of another plan; nothing if that is not offered, or is the one it has for another term.
     async fn price_of(&self, plan: &str) -> Option<Page> {
-        let server = self.page("/dashboard/").await?.link("/dashboard/vps/").ok()?;
-        let plans = self.page(&format!("{server}plan/")).await?;
-        let price = self.page(plans.link(&format!("/plan/{plan}/")).ok()?.as_str()).await?;
+        let server = page(self.customer, "/dashboard/").await?.link("/dashboard/vps/").ok()?;
+        let plans = page(self.customer, &format!("{server}plan/")).await?;
+        let price = page(self.customer, plans.link(&format!("/plan/{plan}/")).ok()?.as_str()).await?;
         (!price.attributes("input[name=restart]", "value").is_empty()).then_some(price)
-    }
-
-    /// A page, asked for until it is answered; nothing if there is none.
-    async fn page(&self, address: &str) -> Option<Page> {
-        until(&format!("{address} is answered"), LIMIT, || async {
-            let page = self.customer.visitor.open(address).await.ok()?;
-            match page.status {
-                200 => Some(Some(page)),
-                404 | 409 => Some(None),
-                _ => None,
-            }
-        })
-        .await
     }
 
     /// What is told of it, and how.
@@ -242,4 +247,49 @@ impl<'a> Life<'a> {
         told.shuffle(&mut self.dice);
         told
     }
+}
+
+/// A page, asked for until it is answered; nothing if there is none.
+async fn page(reader: &Customer, address: &str) -> Option<Page> {
+    until(&format!("{address} is answered"), LIMIT, || async {
+        let page = reader.visitor.open(address).await.ok()?;
+        match page.status {
+            200 => Some(Some(page)),
+            404 | 409 => Some(None),
+            _ => None,
+        }
+    })
+    .await
+}
+
+/// Sends the form of a page that tells a subscription something until that is answered, and waits until what it tells, which
+/// is named so, has come to its end. Gives whether it was done.
+async fn is_done(
+    house: &House,
+    person: &Customer,
+    page: &Page,
+    named: &str,
+    action: &str,
+    values: &[(&str, &str)],
+) -> bool {
+    let named: Uuid = named.parse().expect("a name for what is told");
+    let status = until(&format!("{action} is answered"), LIMIT, || async {
+        let sent = person.visitor.submit(page, action, values).await.ok()?;
+        Some(sent.status).filter(|status| *status < 500)
+    })
+    .await;
+    until(&format!("{action} is settled"), LIMIT, || async {
+        let state: Option<String> = sqlx::query_scalar("select state from instructions where id = $1")
+            .bind(named)
+            .fetch_optional(house.db())
+            .await
+            .ok()?;
+        match state.as_deref() {
+            Some("accepted") => None,
+            Some(end) => Some(end == "done"),
+            // It was refused before it was written down.
+            None => (status != 200).then_some(false),
+        }
+    })
+    .await
 }

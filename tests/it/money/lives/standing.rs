@@ -30,8 +30,11 @@ const OURS: &str = "
         'twice', (select count(*) from (select 1 from letters l where l.kind = 'service_delivered'
             and (l.order_id = o.id or l.service_id = o.service_id) offset 1) more),
         'strangers', (select coalesce(jsonb_agg(distinct e.subscription_id order by e.subscription_id), '[]') from payment_events e
-            where e.state = 'unclaimed' and e.customer_id in
+            where e.state = 'unclaimed' and e.type <> 'difference' and e.customer_id in
                 (select c.id from billing_customers c where c.account_id = o.account_id)),
+        'lost', (select coalesce(jsonb_agg(r.id order by r.id collate \"C\"), '[]') from refunds r
+            join payments p on p.id = r.payment_id join payment_events e on e.id = 'difference/refund/' || r.id
+            where p.account_id = o.account_id),
         'waits', (select count(*) from attention a where a.order_id = o.id and a.settled_at is null),
         'stamp', (select v.id from services v where v.order_id = o.id),
         'delivery', (select count(*) from timeline t where t.fact = 'order/' || o.id || '/delivered'),
@@ -72,11 +75,18 @@ fn expected(life: &Life<'_>, state: &Value) -> Value {
     let mut told: Vec<Value> = of_customer("invoices").iter().filter(paid).map(|row| row["id"].clone()).collect();
     told.sort_by_key(ToString::to_string);
     let gone = list(&state["customers"]).iter().all(|row| row["id"] != customer || row["deleted"] == true);
+    let refunds = by_charge("refunds");
+    let mut lost: Vec<String> =
+        refunds.iter().filter(|(_, status)| *status == "failed").map(|(id, _)| id.clone()).collect();
+    lost.sort_unstable();
+    let item = &own["items"]["data"][0];
+    let by_date = own["cancel_at"].as_i64().is_some_and(|at| Some(at) <= item["current_period_end"].as_i64());
+    let ends = own["cancel_at_period_end"] == true || by_date;
     json!({
         "order": "delivered",
         "subscription": {
-            "id": own["id"], "phase": phase, "status": own["status"], "ends": own["cancel_at_period_end"],
-            "period_end": own["items"]["data"][0]["current_period_end"], "price": own["items"]["data"][0]["price"]["id"],
+            "id": own["id"], "phase": phase, "status": own["status"], "ends": ends,
+            "period_end": item["current_period_end"], "price": item["price"]["id"],
         },
         "services": [service],
         "machines": [machine],
@@ -84,12 +94,13 @@ fn expected(life: &Life<'_>, state: &Value) -> Value {
             .map(|row| (word(&row["id"]), json!([row["status"], row["amount_paid"]]))).collect()),
         "payments": map(charges.iter().map(|row| (word(&row["id"]),
             json!([row["status"], row["amount"], row["amount_refunded"], row["disputed"]]))).collect()),
-        "refunds": map(by_charge("refunds")),
+        "refunds": map(refunds),
         "disputes": map(by_charge("disputes")),
         "deleted": {customer: gone},
         "told": told,
         "twice": 0,
         "strangers": strangers,
+        "lost": lost,
         "waits": 0,
         "delivery": 1,
         "untold": 0,

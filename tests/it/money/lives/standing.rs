@@ -5,7 +5,7 @@ use house::House;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{super::story::word, life::Life};
+use super::{super::story::word, deal::Step, life::Life};
 use crate::world::list;
 
 /// Where an order of ours stands, as it has to agree with Stripe.
@@ -35,9 +35,19 @@ const OURS: &str = "
         'lost', (select coalesce(jsonb_agg(r.id order by r.id collate \"C\"), '[]') from refunds r
             join payments p on p.id = r.payment_id join payment_events e on e.id = 'difference/refund/' || r.id
             where p.account_id = o.account_id),
+        'held', (select count(*) from reservations r join orders h on h.id = r.order_id
+            where h.account_id = o.account_id and r.released_at is null and h.status <> 'awaiting_payment'),
         'waits', (select count(*) from attention a where a.order_id = o.id and a.settled_at is null),
         'stamp', (select v.id from services v where v.order_id = o.id),
         'delivery', (select count(*) from timeline t where t.fact = 'order/' || o.id || '/delivered'),
+        'history', jsonb_build_object(
+            'suspended', (select count(*) from timeline t where t.order_id = o.id and t.fact like 'service/%/suspended/%'),
+            'resumed', (select count(*) from timeline t where t.order_id = o.id and t.fact like 'service/%/running/%'),
+            'plans', (select count(*) from timeline t where t.order_id = o.id and t.fact like 'subscription/%/plan/%'),
+            'refunds', (select count(*) from timeline t join instructions i on t.fact = 'instruction/' || i.id
+                where t.order_id = o.id and i.kind = 'refund'),
+            'silent', (select count(*) from instructions i where i.order_id = o.id and i.state = 'done'
+                and not exists (select from timeline t where t.fact = 'instruction/' || i.id))),
         'untold', (select count(*) from disputes d join payments p on p.id = d.payment_id where p.order_id = o.id and (
             not exists (select from timeline t where t.fact = 'dispute/' || d.id || '/opened')
             or d.status in ('won', 'lost')
@@ -101,9 +111,26 @@ fn expected(life: &Life<'_>, state: &Value) -> Value {
         "twice": 0,
         "strangers": strangers,
         "lost": lost,
+        // The page of another order that is not paid lapses by itself.
+        "held": 1,
         "waits": 0,
         "delivery": 1,
+        "history": history(life, own),
         "untold": 0,
+    })
+}
+
+/// What its history has to tell, once each. What was given back in the dashboard is told with its invoice, not here.
+fn history(life: &Life<'_>, own: &Value) -> Value {
+    let lived = |wanted: &[Step]| life.lived.iter().filter(|step| wanted.contains(*step)).count();
+    let suspended = lived(&[Step::SuspendedThenPays]);
+    let resumed = if own["status"] == "past_due" { 0 } else { suspended };
+    json!({
+        "suspended": suspended,
+        "resumed": resumed,
+        "plans": lived(&[Step::LargerPlan, Step::SmallerPlan]),
+        "refunds": lived(&[Step::RefundedByStaff]),
+        "silent": 0,
     })
 }
 

@@ -12,8 +12,8 @@
 //! and query as sent (absent: every path), `contains` a part of the body as sent, `times` how often it strikes (absent:
 //! until cleared), `skip` how many matching requests pass first, `percent` which part of the matching requests it strikes, as
 //! dice thrown from `seed` say (absent: every one; the next fault may strike those it lets pass). With `"once_each": true` it
-//! strikes each request (method, path, query and body) when it comes first, and lets it pass when it comes again. The oldest
-//! fault that matches strikes. Kinds known to every stand-in:
+//! strikes each request (method, path, query and body; of letters each Message-ID) when it comes first, and lets it pass when
+//! it comes again. The oldest fault that matches strikes. Kinds known to every stand-in:
 //!
 //! - `delay` `{ms}`: waits, then works; with `"after_work": true` works, then waits.
 //! - `hang`: never answers and does nothing; with `"after_work": true` works first.
@@ -166,10 +166,14 @@ impl Faults {
     ///
     /// A fault without a subject concerns every subject.
     pub(crate) fn take(&self, kind: &str, subject: Option<&str>) -> Option<Fault> {
-        self.strike_first(
-            |fault| fault.kind == kind && fault.subject.as_deref().is_none_or(|wanted| Some(wanted) == subject),
-            None,
-        )
+        self.strike_first(concerns(kind, subject), None)
+    }
+
+    /// The same about something that may come again under the same name, so that a fault may strike each once.
+    pub(crate) fn take_named(&self, kind: &str, subject: Option<&str>, name: &[u8]) -> Option<Fault> {
+        let mut named = DefaultHasher::new();
+        name.hash(&mut named);
+        self.strike_first(concerns(kind, subject), Some(named.finish()))
     }
 
     fn take_for_request(&self, method: &str, path: &str, body: &[u8]) -> Option<Fault> {
@@ -237,6 +241,10 @@ impl Faults {
     fn lock(&self) -> MutexGuard<'_, FaultState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn concerns(kind: &str, subject: Option<&str>) -> impl Fn(&Fault) -> bool {
+    move |fault| fault.kind == kind && fault.subject.as_deref().is_none_or(|wanted| Some(wanted) == subject)
 }
 
 async fn add_fault(State(faults): State<Faults>, Json(fault): Json<Fault>) -> Response {

@@ -51,6 +51,16 @@ fn a_fault_may_strike_each_request_once() {
 }
 
 #[test]
+fn a_fault_may_strike_each_name_once() {
+    let faults = Faults::new();
+    added(&faults, json!({ "kind": "drop", "once_each": true }));
+    assert!(faults.take_named("drop", Some("a@example.test"), b"<1@x>").is_some());
+    assert!(faults.take_named("drop", Some("a@example.test"), b"<1@x>").is_none());
+    assert!(faults.take_named("drop", Some("a@example.test"), b"<2@x>").is_some());
+    assert!(faults.take_named("hang", Some("a@example.test"), b"<3@x>").is_none());
+}
+
+#[test]
 fn a_vendors_own_fault_strikes_only_its_subject_and_never_by_path() {
     let faults = Faults::new();
     added(&faults, json!({ "kind": "agent_never", "subject": 101 }));

@@ -157,13 +157,14 @@ impl<R: AsyncBufRead + Unpin, W: AsyncWrite + Unpin> Session<R, W> {
         if hang.as_ref().is_some_and(|fault| !fault.after_work) {
             return std::future::pending().await;
         }
+        let name = message_id(&message).to_vec();
         let envelope = std::mem::take(&mut self.envelope);
         self.reset();
         let kept = self.spool.keep(envelope, message).await;
         if hang.is_some() {
             return std::future::pending().await;
         }
-        if self.faults.take("drop", Some(&first)).is_some() {
+        if self.faults.take_named("drop", Some(&first), &name).is_some() {
             return Err(Cut::Fault);
         }
         if self.faults.take("garble", Some(&first)).is_some() {
@@ -192,6 +193,14 @@ impl<R: AsyncBufRead + Unpin, W: AsyncWrite + Unpin> Session<R, W> {
     }
 }
 
+/// What a message is called in its header; nothing if it has no name.
+fn message_id(message: &[u8]) -> &[u8] {
+    const FIELD: &[u8] = b"message-id:";
+    let mut header = message.split(|byte| *byte == b'\n').take_while(|line| !line.trim_ascii().is_empty());
+    let found = header.find(|line| line.get(..FIELD.len()).is_some_and(|start| start.eq_ignore_ascii_case(FIELD)));
+    found.map(|line| line[FIELD.len()..].trim_ascii()).unwrap_or_default()
+}
+
 /// A line of a message without its doubled dot; `None` for the dot that ends the message.
 fn unstuffed(line: &[u8]) -> Option<&[u8]> {
     match line {
@@ -212,7 +221,7 @@ fn path<'a>(rest: &'a str, keyword: &str) -> Option<(&'a str, &'a str)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Session, path, unstuffed};
+    use super::{Session, message_id, path, unstuffed};
     use crate::faults::Faults;
     use crate::mail::spool::{Envelope, Spool};
 
@@ -231,6 +240,12 @@ mod tests {
         assert_eq!(path("from: <>", "FROM:"), Some(("", "")));
         assert_eq!(path("TO:a@b", "TO:"), None);
         assert_eq!(path("é", "TO:"), None);
+    }
+
+    #[test]
+    fn a_message_is_called_what_its_header_says() {
+        assert_eq!(message_id(b"Subject: Hi\r\nMessage-ID: <1@x>\r\n\r\nText\r\n"), b"<1@x>");
+        assert_eq!(message_id(b"Subject: Hi\r\n\r\nMessage-ID: <1@x>\r\n"), b"");
     }
 
     async fn conversation(text: &str, spool: &Spool) -> String {

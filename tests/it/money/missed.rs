@@ -1,14 +1,14 @@
 //! What no webhook told, or what was told and lost, is found: by the round through Stripe's list of events, by the comparison,
 //! and by `ez reconcile`. Other portals leave such invoices pending for ever.
 use house::{Customer, House, HouseOptions, PolicySecs};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::story::{Bought, act, at_dashboard, becomes, buy, newest, open_page, pay, phase, told};
+use super::story::{Bought, act, at_dashboard, becomes, buy, newest, open_page, pay, phase, told, word};
 use crate::{
-    attention::staff,
+    attention::{decide, staff},
     buyers::customers,
     shop::{SOON, open_with, until},
-    world::{assert_stripe_contract, count},
+    world::{assert_stripe_contract, count, list},
 };
 
 const DELIVERED: &str = "select count(*) from orders where status = 'delivered'";
@@ -254,4 +254,76 @@ async fn a_mail_server_or_a_pdf_that_fails_never_takes_a_recorded_payment_back()
     becomes(&house, "both receipts are sent", RECEIPTS, 2).await;
     assert_eq!(customer.mailbox().letters(&customer.email, "received your payment").await.expect("letters").len(), 2);
     assert_eq!(count(house.db(), recorded).await, 2, "a payment was taken back");
+}
+
+/// What we recorded about money.
+async fn recorded(house: &House) -> Value {
+    sqlx::query_scalar(
+        "select jsonb_build_object(
+            'subscriptions', (select jsonb_object_agg(id, jsonb_build_array(status, extract(epoch from period_end)::bigint))
+                from subscriptions),
+            'invoices', (select jsonb_object_agg(id, jsonb_build_array(status, amount_paid_minor)) from invoices),
+            'payments', (select jsonb_object_agg(id, jsonb_build_array(status, amount_minor, refunded_minor))
+                from payments))",
+    )
+    .fetch_one(house.db())
+    .await
+    .expect("what is recorded")
+}
+
+/// The same as Stripe says it.
+async fn at_stripe(house: &House) -> Value {
+    let state = house.stripe().state().await.expect("Stripe");
+    let each = |kind: &str, told: fn(&Value) -> Value| -> Map<String, Value> {
+        list(&state[kind]).iter().map(|row| (word(&row["id"]), told(row))).collect()
+    };
+    json!({
+        "subscriptions": each("subscriptions", |row| {
+            json!([row["status"], row["items"]["data"][0]["current_period_end"]])
+        }),
+        "invoices": each("invoices", |row| json!([row["status"], row["amount_paid"]])),
+        "payments": each("charges", |row| json!([row["status"], row["amount"], row["amount_refunded"]])),
+    })
+}
+
+/// Waits until a step of the one order waits for staff, and asserts that our record is what Stripe says, and stays it for
+/// the next period.
+async fn waits_and_renews(house: &House, bought: &Bought, waiting: &'static str, paid: i64) {
+    becomes(house, "it waits for staff", waiting, 1).await;
+    becomes(house, "what was paid before has its receipt", RECEIPTS, paid).await;
+    renew(house, bought).await;
+    becomes(house, "the renewal is known", PAID_INVOICES, paid + 1).await;
+    until("the record is as Stripe has it", SOON, || async {
+        (recorded(house).await == at_stripe(house).await).then_some(())
+    })
+    .await;
+    assert_eq!(count(house.db(), waiting).await, 1, "it does not wait any more");
+    assert_eq!(count(house.db(), DELIVERED).await, 0, "delivered without a machine or a name");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_or_a_name_server_that_fails_never_changes_what_is_recorded_about_money() {
+    let policy = PolicySecs { step_patience: 6, subscription_poll: 600, ..PolicySecs::default() };
+    let house = open_with(HouseOptions { policy, ..HouseOptions::named("no-machine").with_gates() }).await;
+    let (customer, staff) = (customers(&house, 1).await.remove(0), staff(&house).await);
+    let (cluster, names) = (house.proxmox().expect("a stand-in"), house.names_gate().expect("a gate"));
+    for vendor in [cluster, names] {
+        vendor.add_fault(json!({"kind": "status", "status": 500})).await.expect("it fails for good");
+    }
+    let bought = buy(&house, &customer, "no-machine-1").await;
+    let order = format!("order-{}", bought.order);
+    let at_its_machine = "select count(*) from attention where step = 'clone' and settled_at is null";
+    waits_and_renews(&house, &bought, at_its_machine, 1).await;
+    cluster.clear_faults().await.expect("mended");
+    decide(&staff, &order, &[("verdict", "retry")]).await;
+    let at_its_name = "select count(*) from attention where step = 'name' and settled_at is null";
+    waits_and_renews(&house, &bought, at_its_name, 2).await;
+    let before = recorded(&house).await;
+    names.clear_faults().await.expect("mended");
+    decide(&staff, &order, &[("verdict", "retry")]).await;
+    becomes(&house, "the order is delivered", DELIVERED, 1).await;
+    becomes(&house, "each payment has its receipt", RECEIPTS, 3).await;
+    assert_eq!(recorded(&house).await, before, "what was recorded has changed");
+    assert_eq!(at_stripe(&house).await, before, "Stripe was told something else");
+    assert_stripe_contract(&house).await;
 }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use contract::round::{RoundInput, RoundOutcome, defs};
-use store::Round;
+use store::{Pass, Round};
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 use time::OffsetDateTime;
@@ -11,7 +11,10 @@ use time::OffsetDateTime;
 use crate::{
     deadline::in_time,
     fault::{Fault, Vendor},
-    payment::mirror::{Mirror, rebuild::EVENTS_KEPT},
+    payment::{
+        mirror::{Comparison, Mirror, rebuild::EVENTS_KEPT},
+        stripe::living::Portion,
+    },
 };
 
 /// How long one try of a round may take.
@@ -41,6 +44,8 @@ pub fn announce() {
 pub struct RoundDesk {
     /// What reads at Stripe and asks for looks.
     pub mirror: Mirror,
+    /// How much one comparison reads.
+    pub portion: Portion,
 }
 
 #[activities]
@@ -58,7 +63,8 @@ impl RoundDesk {
         Ok(in_time(&ctx, ROUND_LIMIT, Vendor::Stripe, doing, self.walked(lag(input))).await?)
     }
 
-    /// Compares what lives with Stripe, and asks for a look at whatever differs two times in a row.
+    /// Compares what lives with Stripe, and asks for a look at whatever differs two times in a row. Of the subscriptions it
+    /// compares as many as one round reads, from where the last one stopped.
     ///
     /// *Idempotence*: a look that was asked for twice looks twice.
     #[activity(definition = defs::Compare)]
@@ -89,25 +95,46 @@ impl RoundDesk {
 
     /// Compares two times with `lag` between, because a fact may just be on its way; what differs both times is looked at.
     ///
-    /// *Errors*: Stripe or the database does not answer; the next round does it all.
+    /// *Errors*: Stripe or the database does not answer; the next round begins where this one did. Where Stripe refuses, it
+    /// begins from the beginning: the place may be gone.
     pub async fn compared(&self, lag: Duration) -> Result<RoundOutcome, Fault> {
-        let (seen, first) = self.mirror.differences().await?;
-        let mut stay = vec![];
-        if !first.is_empty() {
-            tokio::time::sleep(lag).await;
-            let (_, again) = self.mirror.differences().await?;
-            stay.extend(again.into_iter().filter(|difference| first.contains(difference)));
-        }
+        let store = &self.mirror.store;
+        let before = match self.portion {
+            Portion::Whole => None,
+            Portion::Part(_) => store.comparison_pass().await?,
+        };
+        let began_at = match &before {
+            Some(before) => before.began_at,
+            None => store.clock().await?,
+        };
+        let read = match self.compared_from(before.as_ref(), lag).await {
+            Err(fault @ Fault::GiveUp { .. }) => {
+                store.put_comparison_pass(None).await?;
+                return Err(fault);
+            }
+            read => read?,
+        };
+        let stay = &read.differences;
         for difference in stay.iter().filter(|difference| difference.kind.is_of_stripe()) {
             let (kind, object) = (difference.kind.as_str(), &difference.object);
             tracing::warn!(kind, object, why = difference.why, "Stripe says otherwise; it is looked at");
             metrics::counter!(DIFFERENCES_METRIC, "kind" => kind).increment(1);
         }
-        self.mirror.store.put_differences(&stay).await?;
-        let found = u64::try_from(stay.len()).unwrap_or(0);
-        self.mirror.store.ask_refused_looks_again().await?;
-        self.mirror.store.round_finished(Round::Comparison, None).await?;
-        Ok(RoundOutcome { seen, found })
+        store.put_differences(stay, &read.compared(before.as_ref())).await?;
+        let outcome = RoundOutcome { seen: read.seen, found: u64::try_from(stay.len()).unwrap_or(0) };
+        store.ask_refused_looks_again().await?;
+        store.put_comparison_pass(read.next(before, began_at).as_ref()).await?;
+        store.round_finished(Round::Comparison, None).await?;
+        Ok(outcome)
+    }
+
+    async fn compared_from(&self, before: Option<&Pass>, lag: Duration) -> Result<Comparison, Fault> {
+        let first = self.mirror.differences(self.portion, before).await?;
+        if first.differences.is_empty() {
+            return Ok(first);
+        }
+        tokio::time::sleep(lag).await;
+        Ok(first.also_in(self.mirror.differences(self.portion, before).await?))
     }
 }
 

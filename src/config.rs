@@ -123,6 +123,8 @@ pub(crate) struct RoundsConfig {
     pub(crate) events_secs: u32,
     /// Through everything that lives.
     pub(crate) comparison_secs: u32,
+    /// How many living subscriptions one comparison reads.
+    pub(crate) comparison_subscriptions: usize,
 }
 
 /// Everything the portal is told from outside.
@@ -302,8 +304,16 @@ impl Reader<'_> {
         if every.contains(&Some(0)) {
             self.faults.push("EZ_POLICY_EVENTS_SECS, EZ_POLICY_COMPARISON_SECS: at least a second".to_owned());
         }
+        let comparison_subscriptions = self.parsed("EZ_POLICY_COMPARISON_SUBSCRIPTIONS");
+        if comparison_subscriptions == Some(0) {
+            self.faults.push("EZ_POLICY_COMPARISON_SUBSCRIPTIONS: at least one".to_owned());
+        }
         let [events_secs, comparison_secs] = every;
-        Some(RoundsConfig { events_secs: events_secs?, comparison_secs: comparison_secs? })
+        Some(RoundsConfig {
+            events_secs: events_secs?,
+            comparison_secs: comparison_secs?,
+            comparison_subscriptions: comparison_subscriptions?,
+        })
     }
 
     fn allowance(&mut self) -> Option<Allowance> {

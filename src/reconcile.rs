@@ -22,7 +22,7 @@ use activities::{
     machine::proxmox::FoundMachine,
     payment::{
         mirror::Mirror,
-        stripe::{StripeApi, found::PaidPage},
+        stripe::{StripeApi, found::PaidPage, living::Portion},
     },
     round::RoundDesk,
 };
@@ -124,7 +124,8 @@ pub(crate) async fn run(config: &Config, hours: u64, restored: bool) -> anyhow::
 
 /// Both rounds at once, and from the beginning of the gap.
 async fn go_rounds(gap: &Gap<'_>) -> anyhow::Result<(u64, u64)> {
-    let rounds = RoundDesk { mirror: Mirror { store: gap.store.clone(), stripe: gap.stripe.clone() } };
+    let mirror = Mirror { store: gap.store.clone(), stripe: gap.stripe.clone() };
+    let rounds = RoundDesk { mirror, portion: Portion::Whole };
     let said = |fault: activities::fault::Fault| anyhow::anyhow!(fault.words());
     let walked = rounds.mirror.walk(gap.since, OffsetDateTime::now_utc()).await.map_err(said)?;
     let compared = Box::pin(rounds.compared(BETWEEN_COMPARISONS)).await.map_err(said)?;

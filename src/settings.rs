@@ -263,6 +263,11 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "21600",
         "how often every living subscription, unpaid invoice and open order is compared with Stripe",
     ),
+    plain(
+        "EZ_POLICY_COMPARISON_SUBSCRIPTIONS",
+        "20000",
+        "how many living subscriptions one comparison reads at Stripe; the next goes on after them",
+    ),
 ];
 
 /// The page docs/configuration.md.

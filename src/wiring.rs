@@ -9,7 +9,7 @@ use activities::{
     payment::{
         PaymentDesk,
         mirror::Mirror,
-        stripe::{StripeApi, checkout::SaleTerms},
+        stripe::{StripeApi, checkout::SaleTerms, living::Portion},
     },
     privacy::PrivacyDesk,
     round::RoundDesk,
@@ -111,7 +111,10 @@ pub(crate) fn hands(config: &Config) -> anyhow::Result<Hands> {
             books_years: config.privacy.books_years,
         },
         mail: MailDesk::new(store.clone(), smtp(config)?, keys, config.site.as_str(), &config.mail.staff),
-        round: RoundDesk { mirror: mirror(config, store)? },
+        round: RoundDesk {
+            mirror: mirror(config, store)?,
+            portion: Portion::Part(config.rounds.comparison_subscriptions),
+        },
     })
 }
 

@@ -10,6 +10,7 @@ mod compare;
 pub mod rebuild;
 mod walk;
 
+pub use compare::Comparison;
 pub use walk::Walked;
 
 use super::stripe::{Attempt, StripeApi, customer::Addressee};

@@ -82,8 +82,8 @@ pub use letters::{LetterState, NewLetter, QueuedLetter};
 pub use limits::{Counted, Rule, Taken};
 pub use members::{AccountLine, MemberChange, MemberLine, Seat, Viewing};
 pub use mirror::{
-    CustomerMirror, CustomerRow, Difference, DifferenceKind, DisputeRow, DueLook, FoundSubscription,
-    MirroredSubscription, PaidSubscription, PaymentRow, RefundRow, Round, UnpaidOrder,
+    Compared, CustomerMirror, CustomerRow, Difference, DifferenceKind, DisputeRow, DueLook, FoundSubscription,
+    MirroredSubscription, PaidSubscription, Pass, PaymentRow, RefundRow, Round, UnpaidOrder,
 };
 pub use operations::{Gauges, Pool, PoolUse, WaitingSteps, WebhookHealth};
 pub use orders::{Lease, OrderBrief, OrderPlace, close::PaidFor};

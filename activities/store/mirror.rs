@@ -15,10 +15,12 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 mod looks;
+mod pass;
 mod rebuild;
 mod rounds;
 
 pub use looks::DueLook;
+pub use pass::{Compared, Pass};
 pub use rebuild::{FoundSubscription, PaidSubscription};
 pub use rounds::{Difference, DifferenceKind, MirroredSubscription, Round, UnpaidOrder};
 pub(crate) use rounds::{covers_too_few, put_difference};

@@ -10,7 +10,7 @@ use activities::{
     payment::{
         PaymentDesk,
         mirror::Mirror,
-        stripe::{Attempt, StripeApi, customer::Buyer},
+        stripe::{Attempt, StripeApi, customer::Buyer, living::Portion},
     },
     privacy::PrivacyDesk,
     round::RoundDesk,
@@ -102,7 +102,10 @@ impl<'a> Bench<'a> {
             .register_workflow::<Once>()
             .expect("a workflow")
             .register_activities(LedgerDesk { store: store.clone(), allowance: Allowance { number: 5, percent: 5 } })
-            .register_activities(RoundDesk { mirror: Mirror { store: store.clone(), stripe: stripe.clone() } })
+            .register_activities(RoundDesk {
+                mirror: Mirror { store: store.clone(), stripe: stripe.clone() },
+                portion: Portion::Whole,
+            })
             .register_activities(PaymentDesk { store: store.clone(), stripe, site_url: site.clone() })
             .register_activities(MachineDesk::new(store.clone(), proxmox, keys.clone()))
             .register_activities(NameDesk::new(store.clone(), dns))

@@ -1,43 +1,105 @@
 //! What lives, compared with Stripe: every living subscription, every unpaid invoice, every order that waits for its payment.
+//! Of the subscriptions one round may read only a part; the next goes on after it.
 use std::collections::{BTreeMap, BTreeSet};
 
 use contract::payment::CheckoutState;
 use domain::ids::{OrderId, SubscriptionId};
-use store::{Difference, DifferenceKind, MirroredSubscription};
+use store::{Compared, Difference, DifferenceKind, MirroredSubscription, Pass};
+use time::OffsetDateTime;
 
 use super::Mirror;
 use crate::{
     fault::Fault,
-    payment::stripe::living::{Living, OpenInvoiceAtStripe},
+    payment::stripe::living::{Living, LivingPart, OpenInvoiceAtStripe, Portion},
 };
 
 /// How many invoices are looked up in one question.
 const INVOICES_AT_ONCE: usize = 1_000;
 
+/// What one comparison read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Comparison {
+    /// How much was compared.
+    pub seen: u64,
+    /// Everything of which Stripe says otherwise than our tables.
+    pub differences: Vec<Difference>,
+    /// The subscriptions that Stripe listed this time.
+    listed: Vec<String>,
+    /// Whether Stripe's list goes on after them.
+    more: bool,
+}
+
+impl Comparison {
+    /// What this one says and another one, made later from the same place, says too; as far as both came.
+    #[must_use]
+    pub fn also_in(self, later: Self) -> Self {
+        let differences =
+            later.differences.into_iter().filter(|difference| self.differences.contains(difference)).collect();
+        let later_came_as_far = self.listed.last().is_some_and(|last| later.listed.contains(last));
+        let (listed, more) =
+            if self.more && later_came_as_far { (self.listed, true) } else { (later.listed, later.more) };
+        Self { seen: self.seen, differences, listed, more }
+    }
+
+    /// Which subscriptions are compared with it, after what the rounds before it met.
+    pub fn compared(&self, before: Option<&Pass>) -> Compared {
+        if self.more {
+            return Compared::Only(self.listed.clone());
+        }
+        Compared::AllBut(before.map(|before| before.met.iter().cloned().collect()).unwrap_or_default())
+    }
+
+    /// Where the next one goes on, if this one came not to the end.
+    pub fn next(self, before: Option<Pass>, began_at: OffsetDateTime) -> Option<Pass> {
+        let reached = self.listed.last().filter(|_| self.more)?.clone();
+        let mut met = before.map(|before| before.met).unwrap_or_default();
+        met.extend(self.listed);
+        Some(Pass { began_at, reached, met })
+    }
+}
+
 impl Mirror {
-    /// Everything of which Stripe says otherwise than our tables, and how much was compared. Reads only.
-    pub async fn differences(&self) -> Result<(u64, Vec<Difference>), Fault> {
+    /// Everything of which Stripe says otherwise than our tables: of the subscriptions a portion, from where the rounds before
+    /// came to, and all of the rest. Reads only.
+    pub async fn differences(&self, portion: Portion, before: Option<&Pass>) -> Result<Comparison, Fault> {
         let mut found = vec![];
-        let seen = self.subscriptions_that_differ(&mut found).await?
+        let part = self.stripe.living_subscriptions(portion, before.map(|before| before.reached.as_str())).await?;
+        let seen = self.subscriptions_that_differ(&part, before, &mut found).await?
             + self.invoices_that_differ(&mut found).await?
             + self.orders_that_differ(&mut found).await?;
         found.extend(self.store.covered_too_few().await?);
         found.extend(self.store.unsettled_instructions().await?);
-        Ok((u64::try_from(seen).unwrap_or(u64::MAX), found))
+        Ok(Comparison {
+            seen: u64::try_from(seen).unwrap_or(u64::MAX),
+            differences: found,
+            listed: part.listed.into_iter().map(|living| living.id).collect(),
+            more: part.more,
+        })
     }
 
-    async fn subscriptions_that_differ(&self, found: &mut Vec<Difference>) -> Result<usize, Fault> {
-        let at_stripe = self.stripe.living_subscriptions().await?;
+    async fn subscriptions_that_differ(
+        &self,
+        part: &LivingPart,
+        before: Option<&Pass>,
+        found: &mut Vec<Difference>,
+    ) -> Result<usize, Fault> {
+        let at_stripe = &part.listed;
         let ours = self.store.mirrored_subscriptions().await?;
         let mut unknown: BTreeMap<&str, &Living> =
             at_stripe.iter().map(|living| (living.id.as_str(), living)).collect();
+        let mut compared = 0;
         for one in &ours {
             let living = unknown.remove(one.id.as_str());
+            // That Stripe does not list one is known at the end of the list.
+            if living.is_none() && (part.more || before.is_some_and(|before| is_elsewhere(one, before))) {
+                continue;
+            }
+            compared += 1;
             if let Some(why) = differs(one, living) {
                 found.push(of_subscription(&one.id, living, why));
             }
         }
-        self.newest_invoices_that_differ(&at_stripe, found).await?;
+        self.newest_invoices_that_differ(at_stripe, found).await?;
         for (id, living) in unknown {
             let mine = living.order.is_some() || self.store.knows_customer(&living.customer).await?;
             // Its life may be over with us, which no longer lists it.
@@ -46,7 +108,7 @@ impl Mirror {
                 found.push(of_subscription(id, Some(living), why));
             }
         }
-        Ok(ours.len() + at_stripe.len())
+        Ok(compared + at_stripe.len())
     }
 
     /// A subscription may have been read before its renewal was charged, or its invoices before it renewed: then all that is
@@ -114,6 +176,11 @@ impl Mirror {
         }
         Ok(waiting.len())
     }
+}
+
+/// Whether a subscription stands before the place from which Stripe's list was read on.
+fn is_elsewhere(ours: &MirroredSubscription, before: &Pass) -> bool {
+    before.met.contains(&ours.id) || ours.created_at >= before.began_at
 }
 
 /// What Stripe says otherwise of a subscription, if anything.

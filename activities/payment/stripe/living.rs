@@ -1,4 +1,6 @@
 //! Lists of what lives: every subscription that is not ended, and every invoice that can be paid.
+use std::time::{Duration, Instant};
+
 use domain::ids::{OrderId, SubscriptionId};
 use stripe_billing::{Invoice, InvoiceStatus, Subscription, invoice::ListInvoice, subscription::ListSubscription};
 
@@ -13,6 +15,26 @@ use crate::fault::Fault;
 const AT_ONCE: i64 = 100;
 /// More than this is not gone through in one go.
 const ROWS_MAX: usize = 1_000_000;
+/// How long a part of a list is read before it is enough: a round reads it two times, and more besides.
+const PART_LIMIT: Duration = Duration::from_mins(3);
+
+/// How much of what lives is read at one go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Portion {
+    /// Everything, from the beginning.
+    Whole,
+    /// At most so many subscriptions, from where the last part ended.
+    Part(usize),
+}
+
+/// What one go read of Stripe's list of living subscriptions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LivingPart {
+    /// What stands there, newest first.
+    pub listed: Vec<Living>,
+    /// Whether there is more after it.
+    pub more: bool,
+}
 
 /// A subscription that is not ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,19 +67,25 @@ pub struct OpenInvoiceAtStripe {
 }
 
 impl StripeApi {
-    /// Every subscription that Stripe has not ended.
-    pub async fn living_subscriptions(&self) -> Result<Vec<Living>, Fault> {
-        let mut found: Vec<Living> = vec![];
+    /// The subscriptions that Stripe has not ended: as many as the portion says, after the one that is given.
+    pub async fn living_subscriptions(&self, portion: Portion, after: Option<&str>) -> Result<LivingPart, Fault> {
+        let begun = Instant::now();
+        let (rows, limit) = match portion {
+            Portion::Whole => (ROWS_MAX, Duration::MAX),
+            Portion::Part(rows) => (rows.clamp(1, ROWS_MAX), PART_LIMIT),
+        };
+        let mut listed: Vec<Living> = vec![];
         loop {
-            let mut question = ListSubscription::new().limit(AT_ONCE).expand(["data.latest_invoice".to_owned()]);
-            if let Some(last) = found.last() {
-                question = question.starting_after(last.id.as_str());
+            let at_once = i64::try_from(rows - listed.len()).unwrap_or(AT_ONCE).min(AT_ONCE);
+            let mut question = ListSubscription::new().limit(at_once).expand(["data.latest_invoice".to_owned()]);
+            if let Some(last) = listed.last().map(|last| last.id.as_str()).or(after) {
+                question = question.starting_after(last);
             }
             let page = read("listing living subscriptions", question.send(&self.client)).await?;
             let more = page.has_more && !page.data.is_empty();
-            found.extend(page.data.iter().map(living));
-            if !more || found.len() >= ROWS_MAX {
-                return Ok(found);
+            listed.extend(page.data.iter().map(living));
+            if !more || listed.len() >= rows || begun.elapsed() >= limit {
+                return Ok(LivingPart { listed, more });
             }
         }
     }

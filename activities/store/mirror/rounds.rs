@@ -1,4 +1,5 @@
 //! Rounds: how far they went, what our tables say to compare, and what Stripe said otherwise.
+use super::pass::Compared;
 use crate::{Store, StoreError, fault::Doing};
 use domain::ids::{OrderId, SubscriptionId};
 use sqlx::PgConnection;
@@ -93,6 +94,8 @@ pub struct MirroredSubscription {
     pub period_end: Option<OffsetDateTime>,
     /// Whether it ends then.
     pub cancel_at_period_end: bool,
+    /// When our table got it.
+    pub created_at: OffsetDateTime,
 }
 
 /// An order that waits for its payment.
@@ -161,7 +164,7 @@ impl Store {
             let last = living.last().map_or("", |known| known.id.as_str());
             let page = sqlx::query_as!(
                 MirroredSubscription,
-                "select id, status, period_end, cancel_at_period_end from subscriptions
+                "select id, status, period_end, cancel_at_period_end, created_at from subscriptions
                  where phase <> 'expired' and id > $1 order by id limit 1000",
                 last,
             )
@@ -240,9 +243,14 @@ impl Store {
     }
 
     /// Lets everything that differs be looked at, through the inbox: whoever lives with it is told, and what nobody lives
-    /// with, or a person has to decide, is shown to staff. What differs no longer is taken from staff; a refund that is lost
-    /// stays until as much was given back of its payment after staff saw it.
-    pub async fn put_differences(&self, differences: &[Difference]) -> Result<(), StoreError> {
+    /// with, or a person has to decide, is shown to staff. What differs no longer is taken from staff; what is of a
+    /// subscription that was not compared this time stays, and a refund that is lost stays until as much was given back of
+    /// its payment after staff saw it.
+    pub async fn put_differences(&self, differences: &[Difference], compared: &Compared) -> Result<(), StoreError> {
+        let (subscriptions, are_compared) = match compared {
+            Compared::Only(these) => (these, true),
+            Compared::AllBut(others) => (others, false),
+        };
         let kinds: Vec<String> = differences.iter().map(|difference| difference.kind.as_str().to_owned()).collect();
         let objects: Vec<String> = differences.iter().map(|difference| difference.object.clone()).collect();
         sqlx::query!(
@@ -251,11 +259,15 @@ impl Store {
                 select from refunds lost join refunds again on again.payment_id = lost.payment_id
                 where lost.id = payment_events.object_id and again.created_at > payment_events.received_at
                     and again.amount_minor >= lost.amount_minor and again.status not in ('failed', 'canceled'))
+             when object_kind in ('subscription', 'invoice') and (subscription_id = any($3::text[])) <> $4::boolean
+                then false
              else not exists (
                 select from unnest($1::text[], $2::text[]) as still (kind, object)
                 where still.kind = payment_events.object_kind and still.object = payment_events.object_id) end",
             &kinds,
             &objects,
+            subscriptions,
+            are_compared,
         )
         .execute(&self.pool)
         .await

@@ -139,6 +139,48 @@ async fn a_payment_page_that_is_gone_is_shown_to_staff_and_whatever_else_differs
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_comparison_that_reads_one_subscription_each_time_finds_what_differs_at_the_very_end() {
+    let policy = PolicySecs {
+        comparison: 1,
+        checkout_poll: 600,
+        subscription_poll: 6_000,
+        payment_window: 3_000,
+        retention: 600,
+        ..PolicySecs::default()
+    };
+    let options = HouseOptions { policy, ..HouseOptions::named("parts") };
+    let house = open_with(options.with("EZ_POLICY_COMPARISON_SUBSCRIPTIONS", "1")).await;
+    let mut bought = vec![];
+    for (customer, number) in customers(&house, 3).await.iter().zip(1..) {
+        bought.push(buy(&house, customer, &format!("parts-{number}")).await);
+        becomes(&house, "the order is delivered", DELIVERED, number).await;
+        becomes(&house, "its invoice is known", PAID_INVOICES, number).await;
+    }
+    told(&house).await;
+    lose_webhooks(&house).await;
+    house.stripe().forget_requests().await.expect("forgotten");
+    // Stripe lists the newest first.
+    renew(&house, &bought[0]).await;
+    becomes(&house, "the renewal of the oldest is known", PAID_INVOICES, 4).await;
+    // That one is not listed any more is known at the end of the list.
+    act(&house, &format!("subscriptions/{}/cancel", bought[1].subscription), json!({})).await;
+    becomes(&house, "its end is known", "select count(*) from subscriptions where status = 'canceled'", 1).await;
+    renew(&house, &bought[2]).await;
+    becomes(&house, "the newest is compared again after the oldest", PAID_INVOICES, 5).await;
+
+    let mut asked = house.stripe().requests(Some("/v1/subscriptions")).await.expect("the requests");
+    asked.retain(|request| request["method"] == "GET" && request["path"] == "/v1/subscriptions");
+    assert!(asked.iter().all(|request| request["query"]["limit"] == "1"), "more was read at once: {asked:?}");
+    let after = |subscription: &str| asked.iter().filter(|one| one["query"]["starting_after"] == subscription).count();
+    assert!(after(&bought[2].subscription) > 0 && after(&bought[0].subscription) == 0, "read otherwise: {asked:?}");
+    let wrong = "select count(*) from subscriptions where status <> 'canceled' and phase <> 'active'";
+    assert_eq!(count(house.db(), wrong).await, 0, "one that was not listed yet was taken for ended");
+    assert_eq!(count(house.db(), "select count(*) from attention").await, 0, "somebody had to help");
+    assert_stripe_contract(&house).await;
+    house.stop().await.expect("a clean end");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reconcile_finds_what_was_missed_at_once() {
     let (house, customer) = deaf("missed-now", PolicySecs::default()).await;
     lose_webhooks(&house).await;

@@ -58,7 +58,7 @@ pub static IMPERSONAL: &[Impersonal] = &[
     impersonal("nodes", SOLD, &["name", "memory_mib_limit", "storage", "template_node", "active"]),
     impersonal("vmids", SOLD, &["vmid", "blocked_at", "blocked_reason"]),
     impersonal("addresses", SOLD, &["address", "family", "prefix_length", "gateway", "nameserver"]),
-    impersonal("rounds", WATCHED, &["name", "walked_to", "finished_at"]),
+    impersonal("rounds", WATCHED, &["name", "walked_to", "finished_at", "reached", "pass_began_at", "met"]),
     impersonal("backups", WATCHED, &["id", "portal_taken_at", "temporal_taken_at", "finished_at"]),
     impersonal("audit_links", PROVED, &["seq", "audit_id", "hash"]),
     impersonal("audit_seen", PROVED, &["only_one", "seq", "hash"]),

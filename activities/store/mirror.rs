@@ -15,6 +15,7 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 mod looks;
+mod lost_refunds;
 mod pass;
 mod rebuild;
 mod rounds;

@@ -255,10 +255,7 @@ impl Store {
         let objects: Vec<String> = differences.iter().map(|difference| difference.object.clone()).collect();
         sqlx::query!(
             "update payment_events set state = 'handled', last_error = null, handled_at = now()
-             where type = 'difference' and state = 'unclaimed' and case when object_kind = 'refund' then exists (
-                select from refunds lost join refunds again on again.payment_id = lost.payment_id
-                where lost.id = payment_events.object_id and again.created_at > payment_events.received_at
-                    and again.amount_minor >= lost.amount_minor and again.status not in ('failed', 'canceled'))
+             where type = 'difference' and state = 'unclaimed' and case when object_kind = 'refund' then false
              when object_kind in ('subscription', 'invoice') and (subscription_id = any($3::text[])) <> $4::boolean
                 then false
              else not exists (
@@ -272,6 +269,7 @@ impl Store {
         .execute(&self.pool)
         .await
         .doing("taking differences from staff")?;
+        self.take_lost_refunds_from_staff().await?;
         let mut db = self.pool.acquire().await.doing("noting a difference")?;
         for difference in differences {
             put_difference(&mut db, difference).await?;

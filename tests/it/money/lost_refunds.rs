@@ -59,3 +59,35 @@ async fn a_refund_that_fails_later_is_shown_to_staff_once_until_the_money_was_gi
     held.service_is("running").await;
     assert_stripe_contract(&house).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_given_back_again_takes_only_as_much_from_staff() {
+    let policy = PolicySecs { comparison: 1, ..PolicySecs::default() };
+    let house = open_with(HouseOptions { policy, ..HouseOptions::named("lost-refunds") }).await;
+    let held = Held::new(&house, "lost-refunds-1").await;
+    for (amount, known) in [("2.00", 1), ("1.00", 2)] {
+        assert_eq!(held.tell("refund", &[("amount", amount), ("reason", "it was slow in May")]).await, "done");
+        becomes(&house, "the refund is known", "select count(*) from refunds where status = 'succeeded'", known).await;
+    }
+    for amount in [200, 100] {
+        let refund = word(&newest(&house, "refunds", |refund| refund["amount"] == amount).await["id"]);
+        act(&house, &format!("refunds/{refund}/fail"), json!({})).await;
+    }
+    becomes(&house, "staff are shown both", SHOWN, 2).await;
+    // Stripe counts whole seconds: what is given back now is given back later.
+    compared(&held).await;
+    compared(&held).await;
+
+    assert_eq!(held.tell("refund", &[("amount", "2.00"), ("reason", "by another way")]).await, "done");
+    becomes(&house, "one of them is made up for", SHOWN, 1).await;
+    compared(&held).await;
+    assert_eq!(count(house.db(), SHOWN).await, 1, "counted two times");
+    let smaller = "select count(*) from payment_events e join refunds r on r.id = e.object_id
+        where e.type = 'difference' and e.object_kind = 'refund' and e.state = 'unclaimed' and r.amount_minor = 100";
+    assert_eq!((said(&held).await, count(house.db(), smaller).await), (0, 1), "the wrong one is shown");
+
+    assert_eq!(held.tell("refund", &[("amount", "1.00"), ("reason", "by another way")]).await, "done");
+    becomes(&house, "nothing is shown any more", SHOWN, 0).await;
+    assert_eq!(count(house.db(), "select count(*) from attention").await, 0, "something waits for staff");
+    assert_stripe_contract(&house).await;
+}

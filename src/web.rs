@@ -295,6 +295,7 @@ fn staff_pages() -> Routes {
         .route("/staff/audit/", get(audit::search))
         .route("/staff/erasures/", get(erasures::list))
         .route("/staff/removals/", post(removals::approve))
+        .route("/staff/refunds/", post(staff::settle_refund))
         .route("/staff/subscriptions/{id}/", get(subscription::look))
         .route("/staff/subscriptions/{id}/{what}/", post(subscription::tell))
         .route("/staff/attention/{workflow_id}/", post(staff::decide))

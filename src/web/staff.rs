@@ -13,7 +13,7 @@ use domain::{
     order::Step,
 };
 use serde::Deserialize;
-use store::StaffOverview;
+use store::{StaffEvent, StaffOverview};
 
 use super::{
     Portal, Shared, WebSettings,
@@ -132,6 +132,11 @@ impl Overview<'_> {
     }
 }
 
+/// The refund that an event shows because it came back.
+fn lost_refund(event: &StaffEvent) -> Option<&str> {
+    event.id.strip_prefix("difference/refund/").filter(|_| event.state == "unclaimed")
+}
+
 /// Where an operator sees a workflow.
 pub(super) fn workflow_address(settings: &WebSettings, id: &str) -> String {
     let id: String = url::form_urlencoded::byte_serialize(id.as_bytes()).collect();
@@ -160,6 +165,25 @@ pub(crate) async fn overview(
     let mut whole = overview_page(&portal, shell, Fault::default()).await?;
     whole.is_taken = after.taken.is_some();
     Ok(page::ok(&whole))
+}
+
+/// Takes a refund that came back from the page, because it was settled otherwise than by giving it back again; with who and why.
+pub(crate) async fn settle_refund(State(portal): Shared, form: StaffForm) -> Result<Response, Refusal> {
+    let StaffForm { mut posted, user } = form;
+    let (refund, reason) = (posted.text("refund").to_owned(), posted.text("reason").to_owned());
+    let fault = match reason.chars().count() {
+        0 => "Write down why.",
+        number if number > LONGEST_TEXT => "Use at most 500 characters.",
+        _ => "",
+    };
+    if !fault.is_empty() {
+        let shell = posted.visitor.form_shell("staff").await?;
+        let fault = Fault { text: fault.to_owned(), ..Fault::default() };
+        return Ok(page::render(StatusCode::UNPROCESSABLE_ENTITY, &overview_page(&portal, shell, fault).await?));
+    }
+    let is_settled = portal.store.settle_lost_refund(&refund, &user.id.to_string(), &reason).await?;
+    tracing::info!(user = %user.id, is_settled, "a refund that came back is settled otherwise");
+    Ok(redirect::see_other("/staff/"))
 }
 
 /// Waits until a workflow wrote down the decision it took, so that the page that is shown next does not offer it again.

@@ -153,6 +153,7 @@ fn what(action: &str) -> String {
         "instruction.done" => "What the subscription was told was done",
         "instruction.refused" => "What the subscription was told could not be done",
         "removal.approved" => "Approved what was held back",
+        "refund.settled" => "Settled a refund that came back",
         "audit.forgotten" => "What said something of a person was forgotten",
         "reconcile.run" => "Made up for a restore",
         _ => return plain(action),

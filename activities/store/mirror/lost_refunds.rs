@@ -1,7 +1,16 @@
 //! Money that was given back and did not arrive, until as much was given back later.
-use crate::{Store, StoreError, fault::Doing};
+use crate::{
+    Actor, Store, StoreError,
+    audit::{self, Entry},
+    fault::Doing,
+};
+use domain::ids::AccountId;
+use serde_json::json;
 use std::collections::BTreeMap;
 use time::OffsetDateTime;
+
+/// What stands beside one that staff settled otherwise.
+const SETTLED_OTHERWISE: &str = "staff settled it otherwise";
 
 /// Something given back of a payment.
 #[derive(Debug, Clone)]
@@ -10,7 +19,7 @@ struct Given {
     payment: String,
     amount_minor: i64,
     given_at: OffsetDateTime,
-    /// When we heard that it did not arrive, if it did not.
+    /// When we heard that it did not arrive, if it did not and nobody settled it otherwise.
     lost_at: Option<OffsetDateTime>,
 }
 
@@ -21,7 +30,8 @@ impl Store {
         let given = sqlx::query_as!(
             Given,
             r#"select distinct r.id as "refund!", r.payment_id as "payment!", r.amount_minor as "amount_minor!",
-                r.created_at as "given_at!", told.received_at as "lost_at?"
+                r.created_at as "given_at!", case when told.state = 'unclaimed' or told.last_error is null
+                    then told.received_at end as "lost_at?"
                from payment_events shown join refunds lost on lost.id = shown.object_id
                join refunds r on r.payment_id = lost.payment_id
                left join payment_events told on told.id = 'difference/refund/' || r.id
@@ -47,6 +57,35 @@ impl Store {
         .await
         .doing("taking lost refunds from staff")?;
         Ok(())
+    }
+
+    /// Takes one from staff that they settled otherwise than by giving it back again, with who and why. Says `false` when it
+    /// is not shown to them, or not any more.
+    pub async fn settle_lost_refund(&self, refund: &str, by: &str, because: &str) -> Result<bool, StoreError> {
+        let mut tx = self.begin().await?;
+        let settled = sqlx::query!(
+            r#"update payment_events set state = 'handled', last_error = $2, handled_at = now()
+               where id = 'difference/refund/' || $1::text and state = 'unclaimed'
+               returning (select o.account_id from orders o where o.id = payment_events.order_id) as "account_id?""#,
+            refund,
+            SETTLED_OTHERWISE,
+        )
+        .fetch_optional(&mut *tx)
+        .await
+        .doing("settling a lost refund")?;
+        let Some(settled) = settled else { return Ok(false) };
+        let entry = Entry {
+            actor: Actor::named(&mut tx, by).await?,
+            action: "refund.settled",
+            account: settled.account_id.map(AccountId),
+            subject: format!("refund/{refund}"),
+            network: None,
+            before: Some(json!({ "state": "unclaimed" })),
+            after: Some(json!({ "state": "handled", "because": because })),
+        };
+        audit::note(&mut tx, &entry).await?;
+        tx.commit().await.doing("settling a lost refund")?;
+        Ok(true)
     }
 }
 

@@ -163,6 +163,7 @@ pub(super) const TABLE: &[Permit] = &[
     get("/staff/erasures/", Staff(DESK)),
     get("/staff/audit/", Staff(ADMINS)),
     post("/staff/removals/", Staff(MACHINES)).again(),
+    post("/staff/refunds/", Staff(PURSE)).again(),
     post("/staff/attention/{workflow_id}/", Staff(MACHINES)).again(),
     get("/staff/subscriptions/{id}/", Staff(HERE)),
     post("/staff/subscriptions/{id}/hold/", Staff(HOLDS)).again(),

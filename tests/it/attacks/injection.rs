@@ -37,7 +37,7 @@ const LINES: [&str; 4] =
 
 /// Every field that any form is read for, and those of a question in an address. Two are left out: one that nobody sees, because
 /// whatever fills it in is turned away at once, and the token, without which no form is read.
-const FIELDS: [&str; 60] = [
+const FIELDS: [&str; 61] = [
     "name",
     "email",
     "old",
@@ -55,6 +55,7 @@ const FIELDS: [&str; 60] = [
     "until",
     "amount",
     "invoice",
+    "refund",
     "instruction",
     "step",
     "verdict",

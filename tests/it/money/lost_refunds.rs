@@ -91,3 +91,38 @@ async fn what_is_given_back_again_takes_only_as_much_from_staff() {
     assert_eq!(count(house.db(), "select count(*) from attention").await, 0, "something waits for staff");
     assert_stripe_contract(&house).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn staff_take_a_lost_refund_that_they_settled_otherwise_from_the_page_with_a_reason() {
+    let policy = PolicySecs { comparison: 1, ..PolicySecs::default() };
+    let house = open_with(HouseOptions { policy, ..HouseOptions::named("settled-refund") }).await;
+    let held = Held::new(&house, "settled-refund-1").await;
+    assert_eq!(held.tell("refund", &[("amount", "2.00"), ("reason", "it was slow in May")]).await, "done");
+    becomes(&house, "the refund is known", "select count(*) from refunds where status = 'succeeded'", 1).await;
+    let refund = word(&newest(&house, "refunds", |refund| refund["amount"] == 200).await["id"]);
+    act(&house, &format!("refunds/{refund}/fail"), json!({})).await;
+    becomes(&house, "staff are shown it", SHOWN, 1).await;
+
+    let page = held.staff.visitor.open("/staff/").await.expect("an answer").ok().expect("the staff page");
+    let settle = async |reason: &str| {
+        held.staff.visitor.submit(&page, "/staff/refunds/", &[("reason", reason)]).await.expect("an answer")
+    };
+    let refused = settle("").await;
+    assert!(refused.status == 422 && refused.text().contains("Write down why."), "{}", refused.text());
+    assert_eq!(count(house.db(), SHOWN).await, 1, "settled without a reason");
+    let settled = settle("paid by bank transfer").await;
+    assert_eq!((settled.status, count(house.db(), SHOWN).await), (200, 0), "{}", settled.text());
+    let noted = "select count(*) from audit a join audit_particulars p on p.audit_id = a.id
+        where a.action = 'refund.settled' and a.actor_kind = 'staff' and p.after->>'because' = 'paid by bank transfer'";
+    assert_eq!(count(house.db(), noted).await, 1);
+
+    settle("sent once more").await.ok().expect("the staff page");
+    told(&house).await;
+    house.run_ez(&["reconcile"], "").await.expect("reconciled");
+    becomes(&house, "everything is looked at", UNANSWERED, 0).await;
+    compared(&held).await;
+    assert_eq!((said(&held).await, count(house.db(), SHOWN).await), (0, 0), "shown once more");
+    let all = "select count(*) from audit where action = 'refund.settled'";
+    assert_eq!(count(house.db(), all).await, 1, "settled two times");
+    assert_stripe_contract(&house).await;
+}

@@ -185,8 +185,9 @@ mod tests {
     fn a_worker_that_ends_is_replaced_unless_three_in_a_row_ended_at_once() {
         let (soon, late) = (Duration::from_secs(5), Duration::from_mins(5));
         let mut lives = ShortLives::default();
-        assert_eq!([soon, soon, late, soon, soon, soon].map(|lived| lives.are_too_many(lived)), [
-            false, false, false, false, false, true
-        ]);
+        assert_eq!(
+            [soon, soon, late, soon, soon, soon].map(|lived| lives.are_too_many(lived)),
+            [false, false, false, false, false, true]
+        );
     }
 }

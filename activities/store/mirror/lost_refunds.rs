@@ -14,7 +14,7 @@ const SETTLED_OTHERWISE: &str = "staff settled it otherwise";
 
 /// Something given back of a payment.
 #[derive(Debug, Clone)]
-struct Given {
+struct PaidBack {
     refund: String,
     payment: String,
     amount_minor: i64,
@@ -28,7 +28,7 @@ impl Store {
     /// no other.
     pub(super) async fn take_lost_refunds_from_staff(&self) -> Result<(), StoreError> {
         let given = sqlx::query_as!(
-            Given,
+            PaidBack,
             r#"select distinct r.id as "refund!", r.payment_id as "payment!", r.amount_minor as "amount_minor!",
                 r.created_at as "given_at!", case when told.state = 'unclaimed' or told.last_error is null
                     then told.received_at end as "lost_at?"
@@ -40,7 +40,7 @@ impl Store {
         .fetch_all(&self.pool)
         .await
         .doing("reading lost refunds")?;
-        let mut payments: BTreeMap<String, Vec<Given>> = BTreeMap::new();
+        let mut payments: BTreeMap<String, Vec<PaidBack>> = BTreeMap::new();
         for one in given {
             payments.entry(one.payment.clone()).or_default().push(one);
         }
@@ -91,9 +91,9 @@ impl Store {
 
 /// Which lost refunds of one payment were made up for. Each later one goes to a lost one of its own amount, then to the one that
 /// was lost first, and what is over to the next. One that is lost, too, counts: it is a lost one of its own.
-fn made_up_for(mut given: Vec<Given>) -> Vec<String> {
+fn made_up_for(mut given: Vec<PaidBack>) -> Vec<String> {
     given.sort_by(|a, b| (a.given_at, &a.refund).cmp(&(b.given_at, &b.refund)));
-    let mut lost: Vec<(OffsetDateTime, &Given)> = given.iter().filter_map(|one| Some((one.lost_at?, one))).collect();
+    let mut lost: Vec<(OffsetDateTime, &PaidBack)> = given.iter().filter_map(|one| Some((one.lost_at?, one))).collect();
     lost.sort_by(|(at, a), (bt, b)| (at, &a.refund).cmp(&(bt, &b.refund)));
     let mut left: Vec<(OffsetDateTime, i64)> = vec![];
     let mut made_up = vec![];
@@ -131,9 +131,9 @@ fn take(left: &mut [(OffsetDateTime, i64)], after: OffsetDateTime, amount_minor:
 mod tests {
     use super::*;
 
-    fn given(refund: &str, amount_minor: i64, given_at: i64, lost_at: Option<i64>) -> Given {
+    fn given(refund: &str, amount_minor: i64, given_at: i64, lost_at: Option<i64>) -> PaidBack {
         let moment = |secs| OffsetDateTime::from_unix_timestamp(secs).expect("a moment");
-        Given {
+        PaidBack {
             refund: refund.to_owned(),
             payment: "ch_1".to_owned(),
             amount_minor,
@@ -145,7 +145,7 @@ mod tests {
     #[test]
     fn what_makes_up_for_one_lost_refund_makes_up_for_no_other() {
         let both = [given("a", 200, 1, Some(10)), given("b", 100, 2, Some(11))];
-        let after = |more: &[Given]| made_up_for(both.iter().chain(more).cloned().collect());
+        let after = |more: &[PaidBack]| made_up_for(both.iter().chain(more).cloned().collect());
         assert!(after(&[]).is_empty());
         assert!(after(&[given("c", 300, 9, None)]).is_empty(), "given back before they were lost");
         assert_eq!(after(&[given("c", 200, 20, None)]), ["a"]);

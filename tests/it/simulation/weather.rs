@@ -106,10 +106,13 @@ pub(super) async fn count_struck(house: &House, struck: &mut BTreeMap<&'static s
     }
 }
 
+/// What is asked of a weather.
+type Rate = fn(&Weather) -> u32;
+
 #[test]
 fn a_hundred_seeds_throw_everything_from_fair_weather_to_the_worst() {
     let weathers: Vec<Weather> = (1..=100).map(Weather::of).collect();
-    let rates: [(&str, u32, fn(&Weather) -> u32); 4] = [
+    let rates: [(&str, u32, Rate); 4] = [
         ("calls and answers lost", LOST_MAX_PERCENT, |weather| {
             weather.calls_lost_percent + weather.answers_lost_percent
         }),

@@ -12,7 +12,7 @@
 //! | `look` | finding a machine and reading it |
 //! | `tasks` | waiting for a task |
 //! | `clone`, `setup`, `power`, `destroy` | the acts |
-//! | `check` | what the doctor asks |
+//! | `check`, `rights` | what the doctor asks |
 use std::sync::Arc;
 
 use domain::ids::{ServiceId, Vmid};
@@ -31,6 +31,7 @@ mod error;
 mod found;
 mod look;
 mod power;
+mod rights;
 mod setup;
 mod stamp;
 mod tasks;

@@ -2,6 +2,7 @@
 use std::{collections::BTreeMap, process::Command};
 
 use house::{Customer, House, HouseOptions};
+use serde_json::json;
 
 use crate::shop::{open, open_with};
 
@@ -18,6 +19,37 @@ async fn the_doctor_finds_a_sound_house_sound() {
     ] {
         assert!(report.lines().any(|line| line.starts_with("ok") && line.contains(topic)), "{topic}: {report}");
     }
+    assert!(report.contains("the token may do what it must, and nothing else"), "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_doctor_says_what_the_token_may_do_that_nothing_needs() {
+    let house = open("doctor-rights-many").await;
+    let names = [
+        "Datastore.AllocateSpace",
+        "Permissions.Modify",
+        "SDN.Use",
+        "Sys.Audit",
+        "VM.Allocate",
+        "VM.Audit",
+        "VM.Clone",
+        "VM.Config.CPU",
+        "VM.Config.Cloudinit",
+        "VM.Config.Disk",
+        "VM.Config.HWType",
+        "VM.Config.Memory",
+        "VM.Config.Network",
+        "VM.Config.Options",
+        "VM.Console",
+        "VM.Monitor",
+        "VM.PowerMgmt",
+    ];
+    let granted: BTreeMap<_, _> = names.into_iter().map(|name| (name, 1)).collect();
+    let many = json!({"data": {"/": granted}});
+    let fault = json!({"kind": "status", "path": "/access/permissions", "status": 200, "body": many});
+    house.proxmox().expect("a stand-in").add_fault(fault).await.expect("a fault");
+    let report = examine(&house).await.expect("more than enough");
+    assert!(report.contains("nothing here needs Permissions.Modify, VM.Console: give it a role without"), "{report}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,12 +2,13 @@
 use domain::ids::Vmid;
 use proxmox_api::client::Client;
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use super::{
     ProxmoxApi,
     error::ProxmoxError,
     look::{Looked, Machine},
+    rights::{Granted, judged},
 };
 
 /// What orders will need of the cluster.
@@ -20,21 +21,6 @@ pub struct Needs {
     /// The size of the largest disk on sale, in GiB.
     pub disk_gib: u32,
 }
-
-/// What the token must be allowed to do with machines. Source: Proxmox VE, "User Management", privileges.
-const RIGHTS: [&str; 11] = [
-    "VM.Allocate",
-    "VM.Audit",
-    "VM.Clone",
-    "VM.Config.CPU",
-    "VM.Config.Cloudinit",
-    "VM.Config.Disk",
-    "VM.Config.HWType",
-    "VM.Config.Memory",
-    "VM.Config.Network",
-    "VM.Config.Options",
-    "VM.PowerMgmt",
-];
 
 #[derive(Deserialize)]
 struct Version {
@@ -85,16 +71,8 @@ impl ProxmoxApi {
     }
 
     async fn rights(&self) -> Result<String, String> {
-        let asked: Result<Map<String, Value>, _> = self.client.get("/access/permissions", &json!({})).await;
-        let granted = asked.map_err(|error| format!("the token's rights: {error}"))?;
-        let has =
-            |right: &str| granted.iter().any(|(path, rights)| reaches_machines(path) && rights.get(right).is_some());
-        let missing: Vec<&str> = RIGHTS.into_iter().filter(|right| !has(right)).collect();
-        if missing.is_empty() {
-            Ok("the token may do what it must".to_owned())
-        } else {
-            Err(format!("the token lacks {} on /vms", missing.join(", ")))
-        }
+        let asked: Result<Granted, _> = self.client.get("/access/permissions", &json!({})).await;
+        judged(&asked.map_err(|error| format!("the token's rights: {error}"))?)
     }
 
     async fn storages(&self, node: &str, needs: &Needs) -> Result<String, String> {
@@ -141,8 +119,4 @@ fn fit(template: &Machine) -> Result<String, String> {
         return Err(format!("template {vmid} has no network card net0"));
     }
     Ok(format!("template {vmid} is on {}", template.node))
-}
-
-fn reaches_machines(path: &str) -> bool {
-    matches!(path, "/" | "/vms") || path.starts_with("/vms/") || path.starts_with("/pool/")
 }

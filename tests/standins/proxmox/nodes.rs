@@ -9,7 +9,7 @@ use super::power::summary;
 
 const NODE_CPUS: u64 = 32;
 const NODE_MEMORY_BYTES: u64 = 128 << 30;
-const PRIVILEGES: [&str; 19] = [
+const PRIVILEGES: [&str; 17] = [
     "Datastore.AllocateSpace",
     "Datastore.Audit",
     "Pool.Audit",
@@ -26,8 +26,6 @@ const PRIVILEGES: [&str; 19] = [
     "VM.Config.Network",
     "VM.Config.Options",
     "VM.GuestAgent.Audit",
-    "VM.GuestAgent.FileRead",
-    "VM.GuestAgent.Unrestricted",
     "VM.PowerMgmt",
 ];
 

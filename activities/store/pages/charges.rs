@@ -42,11 +42,17 @@ pub struct RefundLine {
     pub at: OffsetDateTime,
 }
 
+impl RefundLine {
+    /// Whether the money went back, or is on its way.
+    pub fn stands(&self) -> bool {
+        !matches!(self.status.as_str(), "failed" | "canceled")
+    }
+}
+
 impl ChargeLine {
     /// What was given back of it, or is on its way, in minor units.
     pub fn given_back_minor(&self) -> i64 {
-        let stands = |refund: &&RefundLine| !matches!(refund.status.as_str(), "failed" | "canceled");
-        self.refunds.iter().filter(stands).map(|refund| refund.money.amount_minor).sum()
+        self.refunds.iter().filter(|refund| refund.stands()).map(|refund| refund.money.amount_minor).sum()
     }
 }
 

@@ -235,12 +235,6 @@ impl Store {
         .await
         .doing("reading payment events")?;
         let mut charges = self.charges(id).await?;
-        let told_back = |invoice: &str| -> i64 {
-            let about = |line: &&InstructionLine| line.about.as_deref() == Some(invoice);
-            let back =
-                |line: &&InstructionLine| line.kind == AskKind::Refund && line.state != InstructionState::Refused;
-            told.iter().filter(about).filter(back).filter_map(|line| line.money.as_ref()).map(|m| m.amount_minor).sum()
-        };
         let mut story = |line: InvoiceLine| InvoiceStory {
             given_back_minor: 0,
             charges: charges.extract_if(.., |charge| charge.invoice.as_ref() == Some(&line.id)).collect(),
@@ -257,9 +251,7 @@ impl Store {
         };
         let mut stories: Vec<InvoiceStory> = lines.into_iter().map(&mut story).collect();
         for story in &mut stories {
-            let charged_back: i64 = story.charges.iter().map(ChargeLine::given_back_minor).sum();
-            // What was told is not at Stripe yet, or not in the mirror yet.
-            story.given_back_minor = charged_back.max(told_back(&story.line.id));
+            story.given_back_minor = given_back_minor(story, told);
         }
         Ok(stories)
     }
@@ -278,4 +270,27 @@ impl Store {
         lines.reverse();
         Ok(lines)
     }
+}
+
+/// What was given back of an invoice, or is on its way. What staff told may not be at Stripe yet, or not in the mirror; what is
+/// there counts as it stands there, so one that came back counts no more.
+fn given_back_minor(story: &InvoiceStory, told: &[InstructionLine]) -> i64 {
+    let mirrored = || story.charges.iter().flat_map(|charge| &charge.refunds);
+    let is_mirrored = |line: &&InstructionLine| {
+        line.object.as_deref().is_some_and(|object| mirrored().any(|refund| refund.id == object))
+    };
+    let refunds = told.iter().filter(|line| {
+        line.kind == AskKind::Refund
+            && line.state != InstructionState::Refused
+            && line.about.as_deref() == Some(&story.line.id)
+    });
+    let (seen, unseen): (Vec<_>, Vec<_>) = refunds.partition(is_mirrored);
+    let unseen: i64 = unseen.iter().filter_map(|line| line.money.as_ref()).map(|money| money.amount_minor).sum();
+    let stands = |line: &&InstructionLine| {
+        mirrored().any(|refund| line.object.as_deref() == Some(&refund.id) && refund.stands())
+    };
+    let seen: i64 =
+        seen.into_iter().filter(stands).filter_map(|line| line.money.as_ref()).map(|money| money.amount_minor).sum();
+    let all: i64 = story.charges.iter().map(ChargeLine::given_back_minor).sum();
+    seen + (all - seen).max(unseen)
 }

@@ -1,6 +1,6 @@
 //! Wapiti, a scanner for weak places in web programs, against a running house: as nobody, as a customer with a server, as a member
 //! of their account, and as staff. Part of `make test-long` alone: it sends some ten thousand requests. What it finds is read from its report, whole.
-use std::{fs, process::Stdio, time::Duration};
+use std::{fs, path::PathBuf, process::Stdio, time::Duration};
 
 use house::{Customer, House, HouseOptions, OrderForm, Visitor, tool};
 use serde_json::Value;
@@ -22,6 +22,10 @@ const MEDIUM: u64 = 2;
 
 /// How long one module may attack, in seconds: the forms of a log-in take a hash each.
 const ATTACK_SECS: &str = "120";
+
+/// How many links and forms lead from the first page to the last: each page gives its forms another token, so to the scanner
+/// every form that is shown again is a new one.
+const DEPTH: &str = "2";
 
 /// What leads away, or ends what the scan goes on with: the session, the account it looks at, everything there is; and the
 /// log-in once more for each page it may lead to.
@@ -79,9 +83,14 @@ const STAFF: [&str; 7] = [
     "/staff/erasures/",
 ];
 
+/// Where the scanner writes.
+fn folder_of(house: &House, name: &str) -> PathBuf {
+    house.logs().join(format!("wapiti-{}", name.replace(' ', "-")))
+}
+
 /// Scans from the front door and from these pages, with the session of somebody or of nobody, and gives the report.
 async fn scan(house: &House, name: &str, seeds: &[&str], cookie: &str) -> Value {
-    let folder = house.logs().join(format!("wapiti-{}", name.replace(' ', "-")));
+    let folder = folder_of(house, name);
     fs::create_dir_all(&folder).expect("a folder");
     let report = folder.join("report.json");
     let mut command = Command::new(tool("wapiti", GET_IT).expect("wapiti"));
@@ -89,14 +98,15 @@ async fn scan(house: &House, name: &str, seeds: &[&str], cookie: &str) -> Value 
         .args(["-u", house.url().as_str(), "--scope", "folder", "-m", MODULES, "-l", "2", "-f", "json", "-o"])
         .arg(&report)
         .args(["--flush-session", "--no-bugreport", "-v", "1", "--max-scan-time", "1800"])
-        .args(["--max-attack-time", ATTACK_SECS, "--store-session"])
+        .args(["--max-attack-time", ATTACK_SECS, "-d", DEPTH, "--store-session"])
         .arg(folder.join("session"))
         .arg("--store-config")
         .arg(folder.join("config"));
     for (flag, path) in LEFT_OUT.iter().map(|path| ("-x", path)).chain(seeds.iter().map(|path| ("-s", path))) {
         command.args([flag, house.url().join(path).expect("a path").as_str()]);
     }
-    command.args(["-C", cookie, "--drop-set-cookie"]);
+    // A cookie that is given stands before every other one: it stays in this session.
+    command.args(["-C", cookie]);
     let log = fs::File::create(folder.join("wapiti.log")).expect("a log");
     command.stdin(Stdio::null()).stdout(log.try_clone().expect("a log")).stderr(log).kill_on_drop(true);
     let ended = timeout(SCAN_LIMIT, command.status()).await.expect("it ends in time").expect("wapiti runs");
@@ -146,13 +156,17 @@ async fn a_scanner_for_weak_places_finds_nothing_medium_or_worse() {
     // One session for all it asks: the tokens of its forms are good, and what refuses a wrong one can be told from the rest.
     let visit = reqwest::get(house.url().join("/accounts/login/").expect("a path")).await.expect("the form");
     assert_clean("as nobody", &scan(&house, "nobody", &OPEN, &session_cookie(&visit)).await);
-    scan_as(&house, "customer", &OWN, (&customer.email, &customer.password)).await;
+    scan_as(&house, "customer", &OWN, (&customer.email, &customer.password), "/accounts/tokens/").await;
 }
 
-/// Scans as somebody who is logged in to the end, and asserts that nothing was found.
-async fn scan_as(house: &House, name: &str, seeds: &[&str], (email, password): (&str, &str)) {
+/// Scans as somebody who is logged in to the end, and asserts that a form was seen that only they have, and nothing was found.
+async fn scan_as(house: &House, name: &str, seeds: &[&str], (email, password): (&str, &str), form: &str) {
     let cookie = stolen_cookie(house, email, password).await;
-    assert_clean(&format!("as a {name}"), &scan(house, name, seeds, &cookie).await);
+    let report = scan(house, name, seeds, &cookie).await;
+    let log = fs::read_to_string(folder_of(house, name).join("wapiti.log")).expect("a log");
+    let sent = format!("POST {}", house.url().join(form).expect("a path"));
+    assert!(log.contains(&sent), "the scan as a {name} never saw the form of {form}");
+    assert_clean(&format!("as a {name}"), &report);
     let browser = Visitor::with_cookie(house.url(), &cookie).expect("a browser");
     assert!(is_in(&browser).await, "the scan was logged out on its way: it saw nothing behind the log-in");
 }
@@ -165,7 +179,7 @@ async fn a_scanner_that_is_a_member_of_an_account_finds_nothing_medium_or_worse(
     let order = customer.buy(&OrderForm::small("scanned-2")).await.expect("buying");
     customer.wait_until_page_says(order.as_str(), "delivered", SOON).await.expect("delivery");
     let member = member(&house, &customer, "billing").await;
-    scan_as(&house, "member", &OWN, (&member.email, &member.password)).await;
+    scan_as(&house, "member", &OWN, (&member.email, &member.password), "/accounts/password/").await;
     let kept = customer.visitor.open("/accounts/members/").await.expect("a page").ok().expect("the members");
     assert!(kept.text().contains(&customer.email), "the scan took the account's owner out: {}", kept.text());
 }
@@ -177,5 +191,6 @@ async fn a_scanner_that_is_staff_finds_nothing_medium_or_worse() {
     let customer = Customer::signed_in(&house).await.expect("a customer");
     let order = customer.buy(&OrderForm::small("scanned-3")).await.expect("buying");
     customer.wait_until_page_says(order.as_str(), "delivered", SOON).await.expect("delivery");
-    scan_as(&house, "member of staff", &STAFF, (house.staff_email(), house.staff_password())).await;
+    let staff = (house.staff_email(), house.staff_password());
+    scan_as(&house, "member of staff", &STAFF, staff, "/staff/viewing/").await;
 }

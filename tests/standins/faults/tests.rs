@@ -51,6 +51,15 @@ fn a_fault_may_strike_each_request_once() {
 }
 
 #[test]
+fn a_list_until_now_is_the_same_list_a_second_later() {
+    let faults = Faults::new();
+    added(&faults, json!({ "kind": "drop", "path": "/v1/", "once_each": true }));
+    assert!(faults.take_for_request("GET", "/v1/events?created[gte]=1&created[lte]=5&limit=100", b"").is_some());
+    assert!(faults.take_for_request("GET", "/v1/events?created[gte]=1&created[lte]=6&limit=100", b"").is_none());
+    assert!(faults.take_for_request("GET", "/v1/events?created[gte]=1&created[lte]=6&starting_after=e", b"").is_some());
+}
+
+#[test]
 fn a_fault_may_strike_each_name_once() {
     let faults = Faults::new();
     added(&faults, json!({ "kind": "drop", "once_each": true }));

@@ -169,14 +169,22 @@ fn decode_base64(text: &str) -> Option<Vec<u8>> {
 async fn shown_to_mock(app: &App, request: &Request) -> Option<Finished> {
     let base = app.mock_url.as_ref()?;
     let target = format!("{}{}", base.trim_end_matches('/'), request.uri);
-    let mut forwarded =
-        app.http.request(request.method.clone(), &target).timeout(MOCK_WITHIN).body(request.body.to_vec());
-    for name in ["authorization", "content-type"] {
-        if let Some(value) = request.headers.get(name) {
-            forwarded = forwarded.header(name, value);
+    let forward = || {
+        let mut forwarded =
+            app.http.request(request.method.clone(), &target).timeout(MOCK_WITHIN).body(request.body.to_vec());
+        for name in ["authorization", "content-type"] {
+            if let Some(value) = request.headers.get(name) {
+                forwarded = forwarded.header(name, value);
+            }
         }
-    }
-    let (status, body) = match forwarded.send().await {
+        forwarded.send()
+    };
+    // It may hang up just when a connection that rested is used again. It keeps nothing, so it may be asked twice.
+    let answer = match forward().await {
+        Err(_) => forward().await,
+        answer => answer,
+    };
+    let (status, body) = match answer {
         Ok(answer) if answer.status().is_client_error() => {
             (answer.status().as_u16(), answer.json::<Value>().await.unwrap_or(Value::Null))
         }

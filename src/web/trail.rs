@@ -5,6 +5,7 @@ use axum::{
     middleware::Next,
     response::Response,
 };
+use serde_json::Value;
 use store::{Actor, AuditLine, Entry};
 use time::OffsetDateTime;
 
@@ -181,10 +182,26 @@ fn change(line: &AuditLine) -> String {
     match (&line.before, &line.after) {
         (None, None) if line.is_forgotten => "forgotten".to_owned(),
         (None, None) => String::new(),
-        (Some(before), None) => format!("was {before}"),
-        (None, Some(after)) => after.clone(),
-        (Some(before), Some(after)) => format!("{before} → {after}"),
+        (Some(before), None) => format!("was {}", readable(before)),
+        (None, Some(after)) => readable(after),
+        (Some(before), Some(after)) => format!("{} → {}", readable(before), readable(after)),
     }
+}
+
+/// What an entry holds as a person writes it; what is no object of JSON stays as it is.
+fn readable(text: &str) -> String {
+    let Ok(Value::Object(facts)) = serde_json::from_str(text) else { return text.to_owned() };
+    let told = facts.iter().map(|(name, value)| {
+        let name = name.replace('_', " ");
+        match value {
+            Value::String(text) => format!("{name}: {text}"),
+            Value::Bool(true) => format!("{name}: yes"),
+            Value::Bool(false) => format!("{name}: no"),
+            Value::Null => format!("{name}: none"),
+            other => format!("{name}: {other}"),
+        }
+    });
+    told.collect::<Vec<_>>().join(", ")
 }
 
 /// The number of the entry before which a page begins; the newest when there is none.
@@ -201,6 +218,16 @@ mod tests {
         assert_eq!(what("order.awaiting_payment"), "Order: awaiting payment");
         assert_eq!(what("session.begun"), "Logged in");
         assert_eq!(what(""), "");
+    }
+
+    #[test]
+    fn what_an_entry_holds_reads_as_a_person_writes_it() {
+        assert_eq!(readable(r#"{"browser": "Chrome on Linux"}"#), "browser: Chrome on Linux");
+        assert_eq!(readable(r#"{"amount": 5, "staff_too": false}"#), "amount: 5, staff too: no");
+        assert_eq!(readable(r#"{"until": null}"#), "until: none");
+        for other in ["", "plain", "[1]", "{"] {
+            assert_eq!(readable(other), other);
+        }
     }
 
     #[test]

@@ -149,6 +149,14 @@ async fn a_stuck_order_that_begins_again_is_shown_to_staff_again_and_its_old_lin
     let page = customer.buy(&OrderForm::small("stuck-again-1")).await.expect("buying");
     let workflow_id = format!("order-{}", order_id(&page).expect("an id"));
     assert_eq!(waiting_step(&house, &workflow_id).await, "resize");
+    let written_to = async |times: i64| {
+        let letters = "select count(*) from letters where kind = 'staff_attention'";
+        until(&format!("staff are written to {times} times"), SOON, || async {
+            (count(house.db(), letters).await == times).then_some(())
+        })
+        .await;
+    };
+    written_to(1).await;
     let client = house.temporal().await.expect("Temporal");
     let handle = client.get_workflow_handle::<Order>(&workflow_id);
     handle.terminate(WorkflowTerminateOptions::default()).await.expect("terminated");
@@ -161,11 +169,7 @@ async fn a_stuck_order_that_begins_again_is_shown_to_staff_again_and_its_old_lin
         (count(house.db(), again).await == 1).then_some(())
     })
     .await;
-    until("staff are written to again", SOON, || async {
-        let letters = "select count(*) from letters where kind = 'staff_attention'";
-        (count(house.db(), letters).await == 2).then_some(())
-    })
-    .await;
+    written_to(2).await;
     cluster.clear_faults().await.expect("repaired");
     decide(&staff, &workflow_id, &[("verdict", "retry")]).await;
     customer.wait_until_page_says(page.as_str(), "delivered", SOON).await.expect("delivery");

@@ -53,7 +53,11 @@ async fn the_doctor_names_a_privilege_the_token_lacks() {
     let fault = json!({"kind": "status", "path": "/access/permissions", "status": 200, "body": few});
     house.proxmox().expect("a stand-in").add_fault(fault).await.expect("a fault");
     let report = ill(&house, &[]).await;
-    assert_named(&report, "proxmox", &["the token lacks", "VM.Clone on /vms", "Datastore.AllocateSpace on /storage"]);
+    assert_named(
+        &report,
+        "proxmox",
+        &["the token lacks", "VM.Clone", "VM.Allocate", "Datastore.AllocateSpace on /storage"],
+    );
     assert_alone(&report);
 }
 

@@ -275,22 +275,20 @@ impl Store {
 /// What was given back of an invoice, or is on its way. What staff told may not be at Stripe yet, or not in the mirror; what is
 /// there counts as it stands there, so one that came back counts no more.
 fn given_back_minor(story: &InvoiceStory, told: &[InstructionLine]) -> i64 {
-    let mirrored = || story.charges.iter().flat_map(|charge| &charge.refunds);
-    let is_mirrored = |line: &&InstructionLine| {
-        line.object.as_deref().is_some_and(|object| mirrored().any(|refund| refund.id == object))
-    };
-    let refunds = told.iter().filter(|line| {
-        line.kind == AskKind::Refund
-            && line.state != InstructionState::Refused
-            && line.about.as_deref() == Some(&story.line.id)
-    });
-    let (seen, unseen): (Vec<_>, Vec<_>) = refunds.partition(is_mirrored);
-    let unseen: i64 = unseen.iter().filter_map(|line| line.money.as_ref()).map(|money| money.amount_minor).sum();
-    let stands = |line: &&InstructionLine| {
-        mirrored().any(|refund| line.object.as_deref() == Some(&refund.id) && refund.stands())
-    };
-    let seen: i64 =
-        seen.into_iter().filter(stands).filter_map(|line| line.money.as_ref()).map(|money| money.amount_minor).sum();
     let all: i64 = story.charges.iter().map(ChargeLine::given_back_minor).sum();
+    let (mut seen, mut unseen) = (0, 0);
+    for line in told {
+        let is_refund = line.kind == AskKind::Refund && line.state != InstructionState::Refused;
+        let Some(money) = line.money.as_ref().filter(|_| is_refund && line.about.as_deref() == Some(&story.line.id))
+        else {
+            continue;
+        };
+        let mut mirrored = story.charges.iter().flat_map(|charge| &charge.refunds);
+        match mirrored.find(|refund| line.object.as_deref() == Some(&refund.id)) {
+            Some(refund) if refund.stands() => seen += money.amount_minor,
+            Some(_) => {}
+            None => unseen += money.amount_minor,
+        }
+    }
     seen + (all - seen).max(unseen)
 }

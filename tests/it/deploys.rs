@@ -148,29 +148,3 @@ async fn two_releases_share_the_work_for_half_a_minute_and_nothing_fails_to_repl
     assert_eq!((world.machines.len(), charges), (orders + 1, orders + 3));
     assert_nothing_failed_to_replay(&house, &before).await;
 }
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_letter_of_a_new_kind_that_a_worker_of_the_release_before_refuses_is_sent_by_this_one() {
-    let house = open_with(HouseOptions::named("two-releases-letter")).await;
-    let customer = Customer::signed_in(&house).await.expect("a customer");
-    house.start_previous_worker().await.expect("a worker of the release before");
-    house.stop_oldest_worker().await.expect("this release's worker ends");
-    let new = "insert into letters (occasion, kind, user_id, state)
-        select 'membership_changed/' || id, 'membership_changed', id, 'queued' from users where email = $1";
-    sqlx::query(new).bind(&customer.email).execute(house.db()).await.expect("a letter of a new kind");
-    let state = async |wanted: &'static str| {
-        until(&format!("the letter is {wanted}"), SOON, || async {
-            let state: String = sqlx::query_scalar("select state from letters where kind = 'membership_changed'")
-                .fetch_one(house.db())
-                .await
-                .expect("the letter");
-            (state == wanted).then_some(())
-        })
-        .await;
-    };
-    state("refused").await;
-    house.start_worker().await.expect("a worker of this release");
-    state("sent").await;
-    let came = house.mail().letters(&customer.email, "What you may do in an account").await.expect("the mailbox");
-    assert_eq!(came.len(), 1);
-}

@@ -24,7 +24,7 @@ const BAD_MONTH: usize = 7;
 const DAYS: usize = 365;
 /// A single run with as many is what the server warns of.
 const EVENTS_MAX: usize = 10_240;
-const BYTES_MAX: usize = 4 << 20;
+const BYTES_MAX: usize = 2 << 20;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_year_of_one_subscription_keeps_a_small_history() {

@@ -80,6 +80,7 @@ mod shell;
 mod showcase;
 mod ssh_key;
 mod staff;
+mod streams;
 mod subscription;
 mod tell;
 mod totp;

@@ -1,15 +1,9 @@
 //! One order, step by step: as a page that can be reloaded, and as a stream of the same page's middle part.
-use std::{
-    convert::Infallible,
-    error::Error,
-    sync::{Arc, LazyLock},
-    time::Duration,
-};
+use std::{convert::Infallible, error::Error, sync::Arc, time::Duration};
 
 use askama::Template;
 use axum::{
     extract::{Path, State},
-    http::StatusCode,
     response::{
         IntoResponse, Response,
         sse::{Event, KeepAlive, Sse},
@@ -21,10 +15,7 @@ use domain::{
 };
 use futures::stream::{self, Stream};
 use store::{OrderPage, StepLine, Store, StoreError};
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::Instant,
-};
+use tokio::time::Instant;
 use tower_sessions::session::Id;
 
 use super::{
@@ -32,6 +23,7 @@ use super::{
     caller::Caller,
     page::{self, Refusal, Shell},
     permit,
+    streams::{self, Place},
     visitor::{self, Customer, Reader},
     words,
 };
@@ -42,12 +34,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(700);
 const ALLOWED_FOR: Duration = Duration::from_secs(2);
 /// How long one stream lives; the browser opens the next one by itself.
 const STREAM_LIFE: Duration = Duration::from_mins(10);
-/// How many streams one process serves.
-const STREAM_LIMIT: usize = 300;
 /// What staff read of every customer: whoever may ask for it may read any order.
 const OF_EVERY_CUSTOMER: &str = "/staff/subscriptions/{id}/";
-
-static STREAMS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(STREAM_LIMIT)));
 
 #[derive(Template)]
 #[template(path = "page/order.html")]
@@ -124,8 +112,9 @@ pub(crate) async fn events(
     let order: OrderId = id.parse().map_err(|_| Refusal::NotFound)?;
     let reader = customer.reader(&portal);
     begun_by(&portal, &reader, order, &customer.visitor.caller).await?;
-    let Ok(place) = Arc::clone(&STREAMS).try_acquire_owned() else {
-        return Ok(page::error(StatusCode::SERVICE_UNAVAILABLE));
+    let place = match streams::take(reader.user.account) {
+        Ok(place) => place,
+        Err(full) => return Ok(page::error(full.status())),
     };
     let watch = Watch {
         portal,
@@ -154,7 +143,7 @@ struct Watch {
     ends: Instant,
     said: Option<String>,
     last: bool,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl Watch {

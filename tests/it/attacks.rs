@@ -1,5 +1,5 @@
 //! What somebody tries who means harm: other hosts, other origins, other people's sessions, strings that are code somewhere,
-//! clients that take for ever, and a look at everything that was written down. What is tried in a browser is in
+//! clients that take for ever or take every place, and a look at everything that was written down. What is tried in a browser is in
 //! `browser/hostile.rs`.
 mod answers;
 mod cards;
@@ -11,6 +11,7 @@ mod policy;
 mod rules;
 mod secrets;
 mod slow;
+mod streams;
 mod theft;
 
 use std::time::Duration;

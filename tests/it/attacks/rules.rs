@@ -60,6 +60,8 @@ fn the_rules_name_the_figures_of_the_code() {
         ("64 KiB, 1 MiB, 16 KiB", "src/web/reports.rs", "LIMIT_BYTES", "16 * 1024"),
         ("an answer within 30 s", "src/web/shell.rs", "ANSWER_WITHIN", "Duration::from_secs(30)"),
         ("eight times as many sign-ups", "src/web/limits.rs", "RANGE_NETWORKS", "8"),
+        ("300 streams in one process", "src/web/streams.rs", "LIMIT", "300"),
+        ("at most 20 of them for one account", "src/web/streams.rs", "SHARE", "20"),
         ("five unpaid orders", "src/web/checkout.rs", "UNPAID_LIMIT", "5"),
         ("at most 500 characters", "src/web/staff.rs", "LONGEST_TEXT", "500"),
     ] {

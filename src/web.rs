@@ -166,6 +166,7 @@ impl Portal {
         password::count_from_nought();
         limits::count_from_nought();
         reports::count_from_nought();
+        webhook::count_from_nought();
         let (events, showcase) = (EventGatherer::start(store.clone()), Showcase::new(store.clone()));
         let passkeys = Passkeys::at(&settings.site_url);
         Self { store, events, showcase, temporal, stripe, keys, passkeys, settings }

@@ -46,6 +46,24 @@ fn metrics_in(text: &str) -> BTreeSet<String> {
         .collect()
 }
 
+/// Every label that a text picks by its value: the metric, and the label as that metric tells it. Patterns are left out.
+fn labels_in(text: &str) -> BTreeSet<(String, String)> {
+    let text = text.replace('\\', "");
+    let pieces: Vec<&str> = text.split('{').collect();
+    let mut found = BTreeSet::new();
+    for pair in pieces.windows(2) {
+        let name = pair[0].rsplit(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '_')).next();
+        let Some(name) = name.filter(|name| name.starts_with("ez_")) else { continue };
+        let picked = pair[1].split('}').next().unwrap_or("");
+        for (label, values) in picked.split(',').filter_map(|part| part.trim().split_once('=')) {
+            let values = values.trim_start_matches('~').trim_matches('"').split('|');
+            let told = values.filter(|value| !value.contains('.')).map(|value| format!("{label}=\"{value}\""));
+            found.extend(told.map(|told| (name.to_owned(), told)));
+        }
+    }
+    found
+}
+
 #[test]
 fn promtool_finds_every_alert_sound() {
     let told = promtool(&["check", "rules", RULES]);
@@ -113,6 +131,16 @@ fn promtool_understands_every_question_of_the_dashboard() {
     assert!(told.contains(&format!("SUCCESS: {} rules found", asked.len())), "{told}");
 }
 
+#[test]
+fn the_dashboard_shows_what_every_alert_looks_at() {
+    let bare = |name: &String| name.trim_end_matches("_bucket").trim_end_matches("_count").to_owned();
+    let shown: BTreeSet<String> = metrics_in(&document(DASHBOARD)).iter().map(bare).collect();
+    let looked_at: BTreeSet<String> = metrics_in(&document(RULES)).iter().map(bare).collect();
+    assert!(looked_at.len() > 20, "{looked_at:?}");
+    let hidden: Vec<_> = looked_at.difference(&shown).collect();
+    assert!(hidden.is_empty(), "alerts look at what the dashboard does not show: {hidden:?}");
+}
+
 /// A workflow nobody knows: its first task fails in the worker, as any fault in our program would.
 async fn fail_a_workflow_task(house: &House) {
     let client = house.temporal().await.expect("Temporal");
@@ -141,9 +169,19 @@ async fn every_metric_that_operators_watch_is_told_by_the_running_product() {
 
     let watched: BTreeSet<String> = [RULES, DASHBOARD].iter().flat_map(|path| metrics_in(&document(path))).collect();
     assert!(watched.len() > 20, "{watched:?}");
+    let picked: BTreeSet<_> = [RULES, DASHBOARD].iter().flat_map(|path| labels_in(&document(path))).collect();
+    assert!(picked.len() > 5, "{picked:?}");
     let missing = || async {
-        let told = metrics_in(&house.metrics().await.expect("metrics"));
-        watched.iter().filter(|name| !told.contains(*name)).cloned().collect::<Vec<_>>()
+        let told = house.metrics().await.expect("metrics");
+        let names = metrics_in(&told);
+        let labelled = |(name, label): &&(String, String)| {
+            let begin = format!("{name}{{");
+            told.lines().any(|line| line.starts_with(&begin) && line.contains(label.as_str()))
+        };
+        let mut missing: Vec<String> = watched.iter().filter(|name| !names.contains(*name)).cloned().collect();
+        let unlabelled = picked.iter().filter(|pair| !labelled(pair));
+        missing.extend(unlabelled.map(|(name, label)| format!("{name} with {label}")));
+        missing
     };
     let all_told = || async { missing().await.is_empty().then_some(()) };
     let waited = tokio::time::timeout(SAMPLED, until("every metric is told", SAMPLED * 2, all_told)).await;

@@ -110,6 +110,17 @@ static RULES: &[Rule] = &[
             and created_at < now() - make_interval(days => $1)",
     },
     Rule {
+        what: "That Stripe reported something that is about nobody and that we do nothing about",
+        days: 90,
+        counted: "after it came",
+        why: "so that the same report is taken in once",
+        // What is about somebody belongs to the books. Stripe itself forgets a report after thirty days.
+        sql: "delete from payment_events where id in (
+            select id from payment_events where state = 'ignored' and received_at < now() - make_interval(days => $1)
+                and order_id is null and subscription_id is null and customer_id is null and payment_id is null
+            order by received_at limit 10000)",
+    },
+    Rule {
         what: "Passwords we made for a server that nobody looked at, sealed",
         days: 30,
         counted: "after the server was removed",

@@ -39,6 +39,25 @@ async fn had_a_copy(house: &house::House, email: &str, account: Uuid) {
     .expect("a copy that was fetched");
 }
 
+/// Reports of Stripe: two about nobody that nothing is done about, one of them young; one that nobody claimed; and two about somebody.
+const REPORTS: &str = "insert into payment_events
+    (id, type, object_id, object_kind, order_id, customer_id, stripe_created_at, livemode, state, received_at)
+    select 'evt_kept_' || name, 'payout.paid', 'po_' || name, 'payout',
+        case when name = 'order' then (select id from orders where hostname = 'bob-1') end,
+        case when name = 'customer' then 'cus_kept' end, now() - days * interval '1 day', false, state,
+        now() - days * interval '1 day'
+    from (values ('old', 91, 'ignored'), ('young', 89, 'ignored'), ('unclaimed', 91, 'unclaimed'),
+        ('order', 91, 'ignored'), ('customer', 91, 'ignored')) as reports (name, days, state)";
+
+async fn assert_only_old_reports_about_nobody_went(house: &house::House) {
+    let left: Vec<String> =
+        sqlx::query_scalar("select id from payment_events where starts_with(id, 'evt_kept_') order by id")
+            .fetch_all(house.db())
+            .await
+            .expect("the reports");
+    assert_eq!(left, ["customer", "order", "unclaimed", "young"].map(|name| format!("evt_kept_{name}")));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_kept_long_enough_goes_and_the_books_go_when_the_law_lets_them() {
     let house = open_with(house_of("kept", 1)).await;
@@ -64,6 +83,7 @@ async fn what_was_kept_long_enough_goes_and_the_books_go_when_the_law_lets_them(
     change(&house, "update letters set sent_at = now() - interval '401 days' where order_id is null").await;
     change(&house, "update services set changed_at = now() - interval '31 days'").await;
     change(&house, "update devices set seen_at = now() - interval '401 days'").await;
+    change(&house, REPORTS).await;
     house.kill_worker().await.expect("kill -9");
     house.start_worker().await.expect("a new worker");
     until("the books are gone", SOON, || async {
@@ -87,6 +107,7 @@ async fn what_was_kept_long_enough_goes_and_the_books_go_when_the_law_lets_them(
     ] {
         assert_eq!(count(house.db(), statement).await, 0, "{what} are still there");
     }
+    assert_only_old_reports_about_nobody_went(&house).await;
     assert_eq!(
         count(house.db(), "select count(*) from data_exports").await,
         1,

@@ -2,6 +2,7 @@
 use std::net::IpAddr;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use domain::policy::SubscriptionPolicy;
 use url::{Host, Url};
 
 use super::{Config, Environment, door::HSTS_YEAR_SECS};
@@ -21,6 +22,10 @@ impl Config {
 
     /// The same, whatever the environment is.
     pub(crate) fn unsafe_with_customers(&self) -> Vec<String> {
+        let SubscriptionPolicy { suspend_after_secs, reminders_secs, .. } = &self.policy.subscription;
+        let is_hasty = *suspend_after_secs < 86_400;
+        // A reminder that would be due after the suspension is not sent.
+        let is_reminded = reminders_secs.iter().any(|after_secs| after_secs < suspend_after_secs);
         let rules = [
             (self.site.scheme() != "https", "SITE_URL: production needs https"),
             (is_one_byte(self.secret_key.reveal()), "EZ_SECRET_KEY: not random; make one with openssl rand -base64 32"),
@@ -36,9 +41,12 @@ impl Config {
                 self.stripe.webhook_secrets.iter().any(|s| s.reveal().len() < 20),
                 "STRIPE_WEBHOOK_SECRET: shorter than 20 characters",
             ),
-            (self.policy.subscription.suspend_after_secs < 86_400, "EZ_POLICY_SUSPEND_AFTER_SECS: less than a day"),
+            (is_hasty, "EZ_POLICY_SUSPEND_AFTER_SECS: less than a day"),
             (self.policy.subscription.retention_secs < 86_400, "EZ_POLICY_RETENTION_SECS: less than a day"),
-            (self.policy.subscription.reminders_secs.is_empty(), "EZ_POLICY_REMINDERS_SECS: nobody would be reminded"),
+            (
+                reminders_secs.is_empty() || (!is_hasty && !is_reminded),
+                "EZ_POLICY_REMINDERS_SECS: nobody would be reminded before the suspension",
+            ),
         ];
         let rules = rules.into_iter().chain(self.access.unsafe_settings()).chain(self.door.unsafe_settings());
         said(rules.chain(self.privacy.unsafe_settings()))

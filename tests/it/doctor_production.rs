@@ -110,6 +110,7 @@ each! { assert_refused:
     a_suspension_within_the_day: "EZ_POLICY_SUSPEND_AFTER_SECS", "86399";
     a_destruction_within_the_day: "EZ_POLICY_RETENTION_SECS", "86399";
     nobody_reminded: "EZ_POLICY_REMINDERS_SECS", ",";
+    nobody_reminded_before_the_suspension: "EZ_POLICY_REMINDERS_SECS", "604800,691200";
     too_much_patience_with_slow_clients: "EZ_WEB_PATIENCE_SECS", "301";
     a_network_of_staff_in_which_everybody_stands: "EZ_STAFF_NETWORKS", "0.0.0.0/0";
     a_password_alone_for_staff_pages: "EZ_STAFF_SECOND_FACTOR", "false";

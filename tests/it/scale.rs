@@ -16,6 +16,8 @@ pub(crate) struct Scale {
     pub(crate) deadly_runs: u64,
     /// Whether a life of years is looked at after each month, not only after those that matter.
     pub(crate) every_month: bool,
+    /// Whether each event of a renewal is driven on before the next is told, not only told in order.
+    pub(crate) one_by_one: bool,
 }
 
 /// What this run was asked for.
@@ -29,6 +31,7 @@ pub(crate) fn scale() -> Scale {
             money_runs: 20_000,
             deadly_runs: 1_000,
             every_month: true,
+            one_by_one: true,
         }
     } else {
         Scale {
@@ -39,6 +42,7 @@ pub(crate) fn scale() -> Scale {
             money_runs: 500,
             deadly_runs: 50,
             every_month: false,
+            one_by_one: false,
         }
     }
 }

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     buyers::customers,
+    scale::scale,
     shop::{open_with, until},
     world::count,
 };
@@ -171,6 +172,7 @@ async fn all_120_orders_of_a_first_payment_and_all_720_of_a_renewal_end_as_the_c
 async fn renewals(house: &House, teller: &Teller<'_>, lives: &[Bought], mut events: BTreeMap<String, Vec<Value>>) {
     let orders = orders_of(RENEWAL.len());
     let receipts = "select count(*) from letters where kind = 'payment_received'";
+    let one_by_one = scale().one_by_one;
     for round in 0..RENEWALS {
         let known = i64::try_from(LIVES * (round + 1) + RENEWALS + 1).expect("few");
         until("the payments before are known", LIMIT, || async {
@@ -184,7 +186,11 @@ async fn renewals(house: &House, teller: &Teller<'_>, lives: &[Bought], mut even
                 let told = events[&life.customer].len();
                 let six = picked(&now[&life.customer], told, &RENEWAL);
                 for index in &orders[number * RENEWALS + round] {
-                    teller.tell(&six[*index]).await;
+                    if one_by_one {
+                        teller.tell_to_the_end(&six[*index]).await;
+                    } else {
+                        teller.tell(&six[*index]).await;
+                    }
                 }
             })
             .await;

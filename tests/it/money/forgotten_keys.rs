@@ -3,9 +3,13 @@
 //! one to a refund that failed since, or was refused for a reason that is gone.
 use activities::{
     fault::Fault,
-    payment::stripe::{Attempt, StripeApi, checkout::CheckoutOrder, customer::Buyer},
+    payment::stripe::{
+        Attempt, StripeApi,
+        checkout::CheckoutOrder,
+        customer::{Addressee, Buyer},
+    },
 };
-use contract::payment::{CarriedOut, Errand};
+use contract::payment::{CarriedOut, CheckoutState, Errand};
 use domain::{
     ids::{AccountId, InstructionId, OrderId, ServiceId, SubscriptionId},
     instruction::{Ask, Instruction},
@@ -42,6 +46,13 @@ pub(super) fn errand(subscription: &SubscriptionId, what: Ask) -> Errand {
 struct Shop<'a> {
     house: &'a House,
     stripe: StripeApi,
+}
+
+/// A payment page that is open, for which order, and who would pay.
+struct Opened {
+    order: OrderId,
+    customer: String,
+    session: String,
 }
 
 /// What was bought, and by whom.
@@ -97,6 +108,13 @@ impl<'a> Shop<'a> {
 
     /// Becomes a customer, opens a payment page and pays.
     async fn buy(&self, who: &str) -> Sold {
+        let Opened { order, customer, session } = self.page(who).await;
+        let paid = act(self.house, &format!("sessions/{session}/pay"), json!({})).await;
+        Sold { order, customer, subscription: SubscriptionId(word(&paid["subscription"])) }
+    }
+
+    /// Becomes a customer and opens a payment page.
+    async fn page(&self, who: &str) -> Opened {
         let (account, order) = (AccountId(Uuid::new_v4()), OrderId(Uuid::new_v4()));
         let email = format!("{who}@example.test");
         let buyer = Buyer { account, name: who, email: &email, deleted: 0 };
@@ -120,8 +138,13 @@ impl<'a> Shop<'a> {
         let named = order.to_string();
         let pages = self.rows("sessions", |row| row["client_reference_id"] == named.as_str()).await;
         assert_eq!(pages.len(), 1, "opened otherwise than once: {pages:?}");
-        let paid = act(self.house, &format!("sessions/{}/pay", opened.session), json!({})).await;
-        Sold { order, customer, subscription: SubscriptionId(word(&paid["subscription"])) }
+        Opened { order, customer, session: opened.session }
+    }
+
+    /// How often something at this address was written.
+    async fn writes(&self, path: &str) -> usize {
+        let asked = self.house.stripe().requests(Some(path)).await.expect("the requests");
+        asked.iter().filter(|request| request["method"] == "POST" && request["path"] == path).count()
     }
 
     async fn price(&self, plan: &str) -> String {
@@ -251,6 +274,38 @@ async fn credit_time_and_end(shop: &Shop<'_>, sold: &Sold) {
     assert_eq!(shop.subscription(sold).await["cancel_at_period_end"], json!(true));
     assert_eq!(shop.told(sold, Ask::CancelNow).await, CarriedOut::Done { object: None });
     assert_eq!(shop.subscription(sold).await["status"], "canceled");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_offered_renamed_closed_or_moved_after_stripe_forgot_its_key_is_written_once() {
+    let house = open("forgotten-others").await;
+    let shop = Shop::alone(&house).await;
+    for (what, name) in [("a plan that is offered", "Kept"), ("its other name", "Kept on")] {
+        let offer =
+            async |_: Attempt| shop.stripe.ensure_product_and_price("kept", name, Term::Monthly, &euro(700)).await;
+        let price = shop.done(what, offer).await;
+        let prices = shop.rows("prices", |row| row["product"] == "ez-kept").await;
+        assert_eq!(prices.len(), 1, "made otherwise than once: {prices:?}");
+        assert_eq!(prices[0]["id"], json!(price));
+        let products = shop.rows("products", |row| row["id"] == "ez-kept").await;
+        assert_eq!(products.len(), 1, "made otherwise than once: {products:?}");
+        assert_eq!(products[0]["name"], name);
+    }
+    assert_eq!(shop.writes("/v1/products/ez-kept").await, 1, "renamed otherwise than once");
+
+    let Opened { order, customer, session } = shop.page("leaves").await;
+    let close = async |attempt: Attempt| Box::pin(shop.stripe.expire_checkout(order, &session, attempt)).await;
+    assert_eq!(shop.done("a page that is closed", close).await, CheckoutState::Expired);
+    assert_eq!(shop.writes(&format!("/v1/checkout/sessions/{session}/expire")).await, 1, "closed otherwise than once");
+
+    let to = Addressee { email: "moved@example.test", name: Some("Moved"), instead_of: None };
+    let change = format!("account-{}/address", Uuid::new_v4());
+    let moves = async |attempt: Attempt| Box::pin(shop.stripe.set_address(&customer, &to, &change, attempt)).await;
+    shop.done("another address", moves).await;
+    let payer = shop.rows("customers", |row| row["id"] == customer.as_str()).await.remove(0);
+    assert_eq!((&payer["email"], &payer["name"]), (&json!("moved@example.test"), &json!("Moved")));
+    assert_eq!(shop.writes(&format!("/v1/customers/{customer}")).await, 1, "moved otherwise than once");
+    assert_stripe_contract(&house).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -17,8 +17,8 @@ use crate::{
     },
 };
 
-/// How long one try of a round may take.
-const ROUND_LIMIT: Duration = Duration::from_mins(9);
+/// How long one try of a round may take. Each of its calls has a time of its own.
+const ROUND_LIMIT: Duration = Duration::from_mins(59);
 /// Stripe lists an event a moment after it says when it made it: what was walked lately is walked again.
 const OVERLAP: time::Duration = time::Duration::minutes(5);
 /// A webhook gets this long before it counts as missed, or as long as the round takes to come again.

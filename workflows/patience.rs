@@ -34,12 +34,14 @@ const LETTER_SUMMARY: &str = "hand the letter to the mail server";
 /// A machine built at one go: as many steps as it has may each be that patient.
 const BUILD_STEPS: u64 = 6;
 
+/// One try of a round takes at most this long: Stripe lists the newest event first, so a walk that is broken off begins again.
+const ROUND_LIMIT: Duration = Duration::from_hours(1);
 /// How long a round is tried; the next one makes up for it.
-const ROUND_PATIENCE: Duration = Duration::from_mins(30);
+const ROUND_PATIENCE: Duration = Duration::from_hours(3);
 
 /// A round through what nobody may have told. It heartbeats.
 pub(crate) fn round(summary: &str) -> ActivityOptions {
-    options(TASK_LIMIT, ROUND_PATIENCE, Some(HEARTBEAT_LIMIT), None, summary)
+    options(ROUND_LIMIT, ROUND_PATIENCE, Some(HEARTBEAT_LIMIT), None, summary)
 }
 
 /// One machine built at one go. It heartbeats; a worker that dies in it is followed by another, which goes on.

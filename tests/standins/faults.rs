@@ -7,6 +7,7 @@
 //! | `DELETE /_control/faults`, `DELETE /_control/faults/{id}` | clears them all, or one |
 //! | `GET /_control/requests[?path=part]` | lists the vendor requests seen, oldest first |
 //! | `DELETE /_control/requests` | forgets them |
+//! | `POST /_control/late` | does the work of every request that a fault `late` cut off, in the order they came |
 //!
 //! A fault is `{"kind": …, "method"?, "path"?, "contains"?, "times"?, "skip"?, "subject"?, …}`. `path` is a part of the path
 //! and query as sent (absent: every path), `contains` a part of the body as sent, `times` how often it strikes (absent:
@@ -19,6 +20,7 @@
 //! - `hang`: never answers and does nothing; with `"after_work": true` works first.
 //! - `drop`: does the work, then cuts the connection without an answer.
 //! - `refuse`: cuts the connection without doing the work.
+//! - `late`: cuts the connection, and does the work when it is told to, long after nobody waits for it any more.
 //! - `status` `{status, body?, reason?}`: answers that instead of doing the work.
 //! - `malformed` `{shape?}`: does the work, then answers 200 with something else; [`shapes`] lists what, at first half the JSON.
 //!
@@ -37,7 +39,7 @@ use axum::extract::{Path, Query, Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get};
+use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use hyper::ext::ReasonPhrase;
 use rand::rngs::StdRng;
@@ -48,7 +50,7 @@ use serde_json::{Value, json};
 use log::{LogFilter, RequestLog};
 
 const BODY_LIMIT_BYTES: usize = 4 << 20;
-const GENERIC_KINDS: [&str; 6] = ["delay", "hang", "drop", "refuse", "status", "malformed"];
+const GENERIC_KINDS: [&str; 7] = ["delay", "hang", "drop", "refuse", "late", "status", "malformed"];
 
 /// The faults in force and the requests seen by one stand-in; clones share both.
 #[derive(Clone, Default)]
@@ -63,6 +65,8 @@ struct FaultState {
     faults: Vec<Fault>,
     /// Which fault of those that strike each request once met which request.
     met: HashSet<(u64, u64)>,
+    /// What was cut off and is still to be done.
+    late: Vec<Work>,
     log: RequestLog,
 }
 
@@ -154,6 +158,7 @@ impl Faults {
             .route("/_control/faults", get(list_faults).post(add_fault).delete(clear_faults))
             .route("/_control/faults/{id}", delete(clear_fault))
             .route("/_control/requests", get(list_requests).delete(clear_requests))
+            .route("/_control/late", post(do_late))
             .with_state(self.clone())
     }
 
@@ -284,6 +289,14 @@ async fn clear_requests(State(faults): State<Faults>) -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
+async fn do_late(State(faults): State<Faults>) -> StatusCode {
+    let late = std::mem::take(&mut faults.lock().late);
+    for work in late {
+        work.done().await;
+    }
+    StatusCode::NO_CONTENT
+}
+
 async fn strike(State(faults): State<Faults>, request: Request, next: Next) -> Response {
     if request.uri().path().starts_with("/_control") {
         return next.run(request).await;
@@ -332,6 +345,11 @@ impl Work {
 async fn struck(fault: &Fault, work: Work) -> Response {
     match fault.kind.as_str() {
         "refuse" => cut(),
+        "late" => {
+            let faults = work.faults.clone();
+            faults.lock().late.push(work);
+            cut()
+        }
         "status" => answer(fault),
         "hang" if !fault.after_work => std::future::pending().await,
         "delay" if !fault.after_work => {

@@ -12,7 +12,7 @@ use store::Store;
 
 use crate::{
     config::{Config, Environment},
-    keys, wiring,
+    keys, strays, wiring,
 };
 
 mod clock;
@@ -35,6 +35,10 @@ const PROXMOX: Topic = (
     "proxmox",
     "compare PROXMOX_URL, PROXMOX_TOKEN_ID and PROXMOX_TOKEN_SECRET; give the token its rights under Datacenter, Permissions; \
      make missing templates; free or add storage",
+);
+const MACHINES: Topic = (
+    "machines",
+    "see that nobody uses it, then destroy it on its node: `qm destroy <number> --purge`; docs/RUNBOOK.md, EzMachineStray",
 );
 const DNS: Topic = (
     "dns",
@@ -79,6 +83,7 @@ pub(crate) async fn run(config: &Config, production: bool) -> ExitCode {
         Ok(found) => found.iter().for_each(|line| well(PROXMOX.0, line)),
         Err(fault) => report.line(PROXMOX, Err::<String, _>(fault)),
     }
+    report.line(MACHINES, limited(machines(config)).await);
     report.line(DNS, limited(dns(config)).await);
     report.line(MAIL, limited(mail(config)).await);
     report.line(PROXIES, limited(proxies::check(config)).await);
@@ -180,6 +185,16 @@ async fn proxmox(config: &Config) -> anyhow::Result<Vec<String>> {
 async fn needs(store: &Store) -> anyhow::Result<Needs> {
     let disk_gib = store.plans().await?.iter().map(|plan| plan.size.disk_gib).max().unwrap_or_default();
     Ok(Needs { templates: store.templates().await?, storages: store.storages().await?, disk_gib })
+}
+
+/// Machines that nobody wants any more.
+async fn machines(config: &Config) -> anyhow::Result<String> {
+    let strays = strays::find(&wiring::store(config)?, &wiring::proxmox(config)?).await?;
+    if strays.is_empty() {
+        return Ok("none is left that no order wants".to_owned());
+    }
+    let named: Vec<String> = strays.iter().map(ToString::to_string).collect();
+    bail!(named.join("; "))
 }
 
 async fn dns(config: &Config) -> anyhow::Result<String> {

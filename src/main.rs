@@ -34,6 +34,7 @@ mod rounds;
 mod seed;
 mod serve;
 mod settings;
+mod strays;
 mod telemetry;
 mod web;
 mod wiring;
@@ -249,6 +250,7 @@ async fn work(config: &Config) -> anyhow::Result<()> {
     ));
     tokio::spawn(prune::keep(store.clone(), stop.clone()));
     tokio::spawn(audit::keep(store.clone(), stop.clone()));
+    tokio::spawn(strays::keep(store.clone(), wiring::proxmox(config)?, stop.clone()));
     let wishes = privacy::Wishes {
         store: store.clone(),
         temporal: temporal.clone(),

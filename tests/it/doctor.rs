@@ -15,7 +15,8 @@ async fn the_doctor_finds_a_sound_house_sound() {
     let house = open("doctor-sound").await;
     let report = examine(&house).await.expect("exit code 0");
     for topic in [
-        "settings", "database", "temporal", "stripe", "webhooks", "proxmox", "dns", "mail", "proxies", "legal", "clock",
+        "settings", "database", "temporal", "stripe", "webhooks", "proxmox", "machines", "dns", "mail", "proxies",
+        "legal", "clock",
     ] {
         assert!(report.lines().any(|line| line.starts_with("ok") && line.contains(topic)), "{topic}: {report}");
     }

@@ -7,6 +7,7 @@
 //! | `twice` | every activity run two times leaves the same world |
 //! | `matrix` | every activity × every fault ends delivered once or in a clean slate; stuck work is seen on both sides |
 //! | `unwind` | every step broken for good, given up, and a clean slate asked of the vendors |
+//! | `strays` | a clone that Proxmox begins when its order was given up and its number is another's |
 //! | `attention` | retry, skip and abandon; staff see what waits |
 //! | `death` | a worker killed in the middle of an order |
 //! | `deploys` | the release before this one and this one share the work |
@@ -88,6 +89,7 @@ mod shop;
 mod simulation;
 mod skipped;
 mod storm;
+mod strays;
 mod tidy;
 mod traces;
 mod twice;

@@ -1,4 +1,4 @@
-//! Finding a machine by its stamp alone, when nobody remembers its number.
+//! Finding machines by their stamp alone, when nobody remembers their number.
 use std::net::IpAddr;
 
 use domain::ids::{ServiceId, Vmid};
@@ -23,6 +23,17 @@ pub struct FoundMachine {
     pub addresses: Vec<IpAddr>,
 }
 
+/// A machine that was copied for a service and never configured: it stands still, and carries the stamp of its copying alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BareCopy {
+    /// Its number.
+    pub vmid: Vmid,
+    /// Where it is now.
+    pub node: String,
+    /// The service it was copied for.
+    pub service: ServiceId,
+}
+
 impl ProxmoxApi {
     /// The machine that carries a service's stamp, wherever it is in the cluster.
     ///
@@ -30,16 +41,12 @@ impl ProxmoxApi {
     pub async fn find_of(&self, service: ServiceId) -> Result<Option<FoundMachine>, ProxmoxError> {
         let all: Vec<Value> = self.client.get("/cluster/resources", &json!({"type": "vm"})).await?;
         for listed in all {
-            let number = listed["vmid"].as_u64().and_then(|number| u32::try_from(number).ok());
-            let (Some(number), Some(node), Some("qemu")) = (number, listed["node"].as_str(), listed["type"].as_str())
-            else {
-                continue;
-            };
+            let Some((vmid, node)) = place(&listed) else { continue };
             // The tag comes after the description, so a machine without one may be ours all the same.
             if stamp::owner("", listed["tags"].as_str().unwrap_or_default(), service) == Owner::Other {
                 continue;
             }
-            if let Looked::Machine(machine) = self.look(node, Vmid(number)).await?
+            if let Looked::Machine(machine) = self.look(node, vmid).await?
                 && machine.owner(service) == Owner::Ours
             {
                 let addresses = addresses(&machine);
@@ -48,6 +55,45 @@ impl ProxmoxApi {
         }
         Ok(None)
     }
+
+    /// Every bare copy in the cluster: one list, and a look at each machine that stands still and has no tag of ours. A machine
+    /// that cannot be read is left out, because a stranger's must not hide ours.
+    ///
+    /// *Errors*: the list was not given.
+    pub async fn bare_copies(&self) -> Result<Vec<BareCopy>, ProxmoxError> {
+        let all: Vec<Value> = self.client.get("/cluster/resources", &json!({"type": "vm"})).await?;
+        let mut found = vec![];
+        for listed in all {
+            let stands_still = listed["status"] == "stopped";
+            let Some((vmid, node)) = place(&listed).filter(|_| stands_still) else { continue };
+            if stamp::is_tagged(listed["tags"].as_str().unwrap_or_default()) {
+                continue;
+            }
+            match self.listed_at(node, vmid).await {
+                Ok(machine) => {
+                    let service = machine.and_then(|machine| machine.service());
+                    found.extend(service.map(|service| BareCopy { vmid, node: node.to_owned(), service }));
+                }
+                Err(error) => tracing::warn!(%error, vmid = vmid.0, "whose copy a machine is could not be read"),
+            }
+        }
+        Ok(found)
+    }
+
+    /// Whether a bare copy is still there.
+    ///
+    /// *Errors*: whenever Proxmox could not say.
+    pub async fn is_still_there(&self, copy: &BareCopy) -> Result<bool, ProxmoxError> {
+        let machine = self.listed_at(&copy.node, copy.vmid).await?;
+        Ok(machine.is_some_and(|machine| machine.service() == Some(copy.service)))
+    }
+}
+
+/// Number and node of a virtual machine in the cluster's list.
+fn place(listed: &Value) -> Option<(Vmid, &str)> {
+    let number = listed["vmid"].as_u64().and_then(|number| u32::try_from(number).ok())?;
+    let is_machine = listed["type"] == "qemu";
+    listed["node"].as_str().filter(|_| is_machine).map(|node| (Vmid(number), node))
 }
 
 /// What `ipconfig0` says: `ip=192.0.2.7/24,gw=…,ip6=2001:db8::7/64,…`.

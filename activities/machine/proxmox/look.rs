@@ -68,6 +68,12 @@ impl Machine {
         let text = |name| self.setting(name).unwrap_or_default();
         stamp::owner(text("description"), text("tags"), service)
     }
+
+    /// The service whose stamp it carries.
+    pub(super) fn service(&self) -> Option<ServiceId> {
+        let text = |name| self.setting(name).unwrap_or_default();
+        stamp::service(text("description"), text("tags"))
+    }
 }
 
 /// The last list of everything in the cluster, by number, and when it was asked for.
@@ -125,6 +131,15 @@ impl ProxmoxApi {
             Looked::Absent => Err(ProxmoxError::Missing(target.vmid.0)),
             Looked::Machine(machine) if machine.owner(target.service) == Owner::Ours => Ok(machine),
             Looked::Foreign | Looked::Machine(_) => Err(ProxmoxError::NotOurs(target.vmid.0)),
+        }
+    }
+
+    /// The machine of a number on a node that was just listed there; nothing when it is there no more.
+    pub(super) async fn listed_at(&self, node: &str, vmid: Vmid) -> Result<Option<Machine>, ProxmoxError> {
+        match self.settings(node, vmid).await {
+            Ok(settings) => Ok(Some(Machine { node: node.to_owned(), vmid, settings })),
+            Err(error) if error.is_absence_of(vmid.0) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 

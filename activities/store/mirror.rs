@@ -8,8 +8,10 @@ use crate::{
     timeline::{self, Entry, SYSTEM},
 };
 use domain::{
-    ids::{AccountId, OrderId, SubscriptionId},
+    ids::{AccountId, InstructionId, OrderId, SubscriptionId},
+    instruction::InstructionState,
     money::Money,
+    order::OrderStatus,
 };
 use sqlx::PgConnection;
 use time::OffsetDateTime;
@@ -87,6 +89,8 @@ pub struct RefundRow {
     pub money: Money,
     /// Stripe's word for why.
     pub reason: Option<String>,
+    /// The instruction it was made for, if it was made for one.
+    pub instruction: Option<InstructionId>,
     /// When it was asked for.
     pub created_at: OffsetDateTime,
 }
@@ -329,7 +333,7 @@ async fn put_payment(
 }
 
 async fn put_refund(db: &mut PgConnection, refund: &RefundRow, read_at: OffsetDateTime) -> Result<(), StoreError> {
-    sqlx::query!(
+    let newest = sqlx::query!(
         "insert into refunds (id, payment_id, status, amount_minor, currency, reason, created_at, read_at)
          values ($1, $2, $3, $4, $5, $6, $7, $8)
          on conflict (id) do update set status = excluded.status, amount_minor = excluded.amount_minor,
@@ -347,7 +351,42 @@ async fn put_refund(db: &mut PgConnection, refund: &RefundRow, read_at: OffsetDa
     .execute(&mut *db)
     .await
     .doing("mirroring a refund")?;
-    if matches!(refund.status.as_str(), "failed" | "canceled") { tell_lost_refund(db, refund).await } else { Ok(()) }
+    match refund.status.as_str() {
+        "failed" | "canceled" => tell_lost_refund(db, refund).await,
+        "succeeded" if newest.rows_affected() == 1 => tell_refund(db, refund).await,
+        _ => Ok(()),
+    }
+}
+
+/// One line for each refund that no other line tells of: what an instruction gave back stands there with who and why, and an
+/// order that was given up says so itself.
+async fn tell_refund(db: &mut PgConnection, refund: &RefundRow) -> Result<(), StoreError> {
+    if let Some(instruction) = refund.instruction {
+        let state = sqlx::query_scalar!("select state from instructions where id = $1", instruction.0)
+            .fetch_optional(&mut *db)
+            .await
+            .doing("reading what a refund was made for")?;
+        if state.is_some_and(|state| state != InstructionState::Refused.as_str()) {
+            return Ok(());
+        }
+    }
+    let order = sqlx::query_scalar!("select order_id from payments where id = $1", refund.payment)
+        .fetch_optional(&mut *db)
+        .await
+        .doing("looking for whose a refund is")?
+        .flatten();
+    let Some(order) = order.map(OrderId) else { return Ok(()) };
+    let status = sqlx::query_scalar!("select status from orders where id = $1", order.0)
+        .fetch_optional(&mut *db)
+        .await
+        .doing("reading the order of a refund")?;
+    if status.as_deref() != Some(OrderStatus::Delivered.as_str()) {
+        return Ok(());
+    }
+    let line = format!("{} were given back at Stripe on {}.", refund.money, refund.created_at.date());
+    let fact = format!("refund/{}", refund.id);
+    timeline::write(db, Entry { order, actor: SYSTEM, kind: "payment", line: &line, fact: &fact }).await?;
+    Ok(())
 }
 
 /// Shows staff money that was said to go back and does not, once for each refund.

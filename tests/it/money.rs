@@ -21,7 +21,7 @@
 //! | `confirm` | a payment the bank wants confirmed |
 //! | `entitlement` | further servers that a plan covers |
 //! | `ending` | a customer cancels at the end, takes it back, also an end by date, ends it now |
-//! | `given` | credit and time that staff give |
+//! | `given` | credit, time and money that staff give |
 //! | `invoices` | a customer's invoices: own and foreign, paid, open, void, given back; credit |
 //! | `lost` | what a subscription was told and its workflow has forgotten |
 //! | `lost_refunds` | money that was given back and did not arrive |

@@ -31,7 +31,7 @@ use super::{
 use crate::fault::{Fault, Vendor};
 
 /// The metadata key that names the instruction.
-const INSTRUCTION: &str = "instruction";
+pub(super) const INSTRUCTION: &str = "instruction";
 /// How many of a customer's newest credits are looked at.
 const CREDITS_MAX: i64 = 100;
 

@@ -16,7 +16,7 @@ use stripe_core::{
 use stripe_types::Expandable;
 use time::OffsetDateTime;
 
-use super::{StripeApi, customer::ACCOUNT, invoice, read};
+use super::{StripeApi, customer::ACCOUNT, instruction::INSTRUCTION, invoice, read};
 use crate::fault::{Fault, Vendor};
 
 const DOING: &str = "mirroring a customer";
@@ -189,6 +189,7 @@ fn refund_row(charge: &Charge, refund: &Refund) -> Result<RefundRow, Fault> {
         status: refund.status.clone().unwrap_or_else(|| "pending".to_owned()),
         money: money(refund.amount, &refund.currency.to_string(), id)?,
         reason: refund.reason.as_ref().map(|reason| reason.as_str().to_owned()),
+        instruction: refund.metadata.as_ref().and_then(|said| said.get(INSTRUCTION)?.parse().ok()),
         created_at: moment(refund.created, id)?,
     })
 }

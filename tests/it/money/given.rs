@@ -1,12 +1,15 @@
-//! What staff give: credit that the next invoice uses up first, and time that is not charged.
+//! What staff give: credit that the next invoice uses up first, time that is not charged, and money back, here or at Stripe.
 use domain::{instruction::Ask, money::Money};
 use house::{HouseOptions, OrderForm, PolicySecs};
 use serde_json::{Value, json};
 
-use super::staff::{Held, day};
+use super::{
+    staff::{Held, day},
+    story::{act, at_dashboard, becomes, newest, told, word},
+};
 use crate::{
     shop::{SOON, open, open_with, until},
-    world::{assert_stripe_contract, list, vendors},
+    world::{assert_stripe_contract, count, list, vendors},
 };
 
 async fn charged(held: &Held<'_>) -> Vec<i64> {
@@ -97,5 +100,41 @@ async fn credit_that_an_order_used_comes_back_once_when_it_is_given_up() {
     assert_eq!(at_stripe(&held, "customers").await["balance"], json!(-300), "the credit did not come back once");
     let refunds = vendors(&house).await.money["refunds"].clone();
     assert_eq!(refunds.iter().map(|refund| refund["amount"].clone()).collect::<Vec<_>>(), [json!(200)]);
+    assert_stripe_contract(&house).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_given_back_in_stripes_dashboard_stands_in_the_history_once_beside_what_staff_gave_here() {
+    let house = open("given-there").await;
+    let held = Held::new(&house, "given-there-1").await;
+    becomes(&house, "it is delivered", "select count(*) from orders where status = 'delivered'", 1).await;
+    assert_eq!(held.tell("refund", &[("amount", "2.00"), ("reason", "it was slow in May")]).await, "done");
+    let charge = word(&newest(&house, "charges", |charge| charge["paid"] == true).await["id"]);
+    let there = at_dashboard(&house, "/v1/refunds", &[("charge", &charge), ("amount", "100")]).await;
+    let lines = "select count(*) from timeline where line like '%were given back%'";
+    becomes(&house, "both stand in the history", lines, 2).await;
+
+    // Told again, and every customer read anew.
+    let event = word(&newest(&house, "events", |event| event["type"] == "charge.refunded").await["id"]);
+    act(&house, &format!("events/{event}/restate"), json!({})).await;
+    told(&house).await;
+    house.run_ez(&["mirror", "rebuild", "--empty"], "").await.expect("rebuilt");
+    becomes(&house, "both are mirrored again", "select count(*) from refunds where status = 'succeeded'", 2).await;
+    let open = "select (select count(*) from payment_events where state = 'received')
+        + (select count(*) from mirror_looks)";
+    becomes(&house, "everything is looked at", open, 0).await;
+    assert_eq!(count(house.db(), lines).await, 2, "told otherwise than once each");
+    let facts: Vec<String> =
+        sqlx::query_scalar("select fact from timeline where line like 'EUR 1.00 were given back at Stripe on %'")
+            .fetch_all(house.db())
+            .await
+            .expect("the line");
+    assert_eq!(facts, [format!("refund/{}", word(&there["id"]))]);
+
+    let server = held.customer.dashboard().await.expect("the dashboard").link("/dashboard/vps/").expect("a link");
+    let customers = held.customer.visitor.open(server.as_str()).await.expect("the server's page").text();
+    for page in [customers, held.page().await.text()] {
+        assert!(page.contains("EUR 1.00 were given back at Stripe on "), "it is not in the history: {page}");
+    }
     assert_stripe_contract(&house).await;
 }

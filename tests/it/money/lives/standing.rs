@@ -120,7 +120,7 @@ fn expected(life: &Life<'_>, state: &Value) -> Value {
     })
 }
 
-/// What its history has to tell, once each. What was given back in the dashboard is told with its invoice, not here.
+/// What its history has to tell, once each. What was given back in the dashboard has a line of its own, not counted here.
 fn history(life: &Life<'_>, own: &Value) -> Value {
     let lived = |wanted: &[Step]| life.lived.iter().filter(|step| wanted.contains(*step)).count();
     let suspended = lived(&[Step::SuspendedThenPays]);

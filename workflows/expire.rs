@@ -7,7 +7,7 @@ use crate::{
     attention::{Halt, Outcome, attempt},
     patience, remove,
     subscription::{Subscription, services},
-    suspend::{building, change, stop, write},
+    suspend::{building, change, since_restored, stop, write},
     wait::end_task,
 };
 
@@ -18,6 +18,7 @@ pub(crate) async fn retain(
     id: &SubscriptionId,
     period_end: UnixSecs,
 ) -> Result<bool, Halt> {
+    let fact = since_restored(ctx, &period_end.to_string());
     for service in services(ctx, id).await? {
         if service.status == ServiceStatus::Provisioning {
             return building(ctx).await;
@@ -27,7 +28,7 @@ pub(crate) async fn retain(
         }
         if matches!(service.status, ServiceStatus::Running | ServiceStatus::Suspended) {
             change(ctx, &service, ServiceStatus::Retained).await?;
-            write(ctx, LetterKind::ServiceRetained, id, &service, &period_end.to_string()).await?;
+            write(ctx, LetterKind::ServiceRetained, id, &service, &fact).await?;
         }
     }
     Ok(true)

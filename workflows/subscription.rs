@@ -145,7 +145,7 @@ impl Subscription {
 
     /// Notes that a machine stopped at the end runs again.
     pub(crate) fn restored(&mut self, now: UnixSecs) {
-        self.life.standing = self.life.standing.clone().after(&Act::Resume, now);
+        self.life.standing = Standing { restored_at: Some(now), ..self.life.standing.clone().after(&Act::Resume, now) };
     }
 }
 

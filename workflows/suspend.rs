@@ -41,7 +41,7 @@ pub(crate) async fn suspend(
                 return Ok(false);
             }
             change(ctx, &service, ServiceStatus::Suspended).await?;
-            write(ctx, LetterKind::ServiceSuspended, id, &service, invoice).await?;
+            write(ctx, LetterKind::ServiceSuspended, id, &service, &since_restored(ctx, invoice)).await?;
         }
     }
     Ok(true)
@@ -138,6 +138,12 @@ pub(crate) async fn change_until(
     destroy_at: Option<UnixSecs>,
 ) -> Result<(), Halt> {
     record(ctx, Ledger::change_service, ServiceChange { service: service.machine.service, status, destroy_at }).await
+}
+
+/// What a letter about a stop names: one after staff had it started again is another one.
+pub(crate) fn since_restored(ctx: &WorkflowContext<Subscription>, fact: &str) -> String {
+    let restored_at = ctx.state(|s| s.standing_ref().restored_at);
+    restored_at.map_or_else(|| fact.to_owned(), |at| format!("{fact}/{at}"))
 }
 
 /// Writes about one service, once for each fact.

@@ -132,6 +132,9 @@ pub struct Standing {
     /// Until when staff hold everything that takes something away.
     #[serde(default)]
     pub hold_until: Option<UnixSecs>,
+    /// When staff had what was stopped started again, while nothing was paid since.
+    #[serde(default)]
+    pub restored_at: Option<UnixSecs>,
     /// The invoice whose payment the customer was asked to confirm.
     #[serde(default)]
     pub asked_to_confirm: Option<String>,
@@ -163,6 +166,7 @@ impl Default for Standing {
             retained_at: None,
             warned_at: None,
             hold_until: None,
+            restored_at: None,
             asked_to_confirm: None,
             price: None,
             fitted: 0,
@@ -457,6 +461,7 @@ impl Standing {
         self.suspended_at = None;
         self.retained_at = None;
         self.warned_at = None;
+        self.restored_at = None;
     }
 }
 

@@ -208,6 +208,50 @@ async fn a_held_suspension_waits_until_the_hold_is_taken_away() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_stopped_at_its_end_runs_again_by_one_click_and_its_next_stop_is_told_too() {
+    let policy = PolicySecs { retention: 600, subscription_poll: 1, ..PolicySecs::default() };
+    let house = open_with(HouseOptions { policy, ..HouseOptions::named("end-undone") }).await;
+    let held = Held::new(&house, "end-undone-1").await;
+    let (mailbox, address) = (held.customer.mailbox(), &held.customer.email);
+    let machine_is = async |status: &str| {
+        until(&format!("the machine is {status}"), SOON, || async {
+            let machines = house.machines().vms().await.expect("the machines");
+            (machines.len() == 1 && machines.values().all(|machine| machine.status == status)).then_some(())
+        })
+        .await;
+    };
+    let shown = async || {
+        let board = held.customer.dashboard().await.expect("the dashboard");
+        let lines = |place: &str| board.texts(place).len();
+        (lines("section[aria-labelledby=servers] h3"), lines("section[aria-labelledby=ended] tbody tr"))
+    };
+    held.stripe(&format!("/_control/subscriptions/{}/cancel", held.subscription), json!({})).await;
+    held.service_is("retained").await;
+    machine_is("stopped").await;
+    mailbox.wait_for(address, "has stopped", 1, SOON).await.expect("a letter");
+    assert_eq!(shown().await, (0, 1), "it stands among the servers that run");
+
+    let coming = until("what happens next offers to start it again", SOON, || async {
+        let page = held.staff.visitor.open("/staff/coming/").await.expect("the page").ok().expect("the page");
+        page.has_form("/restore/").then_some(page)
+    })
+    .await;
+    let clicked = held.staff.visitor.submit(&coming, "/restore/", &[]).await.expect("an answer");
+    assert_eq!((clicked.status, held.settled("restore").await.as_str()), (200, "done"), "{}", clicked.text());
+    held.service_is("running").await;
+    machine_is("running").await;
+    mailbox.wait_for(address, "started again", 1, SOON).await.expect("a letter");
+    assert_eq!(shown().await, (1, 0), "it does not stand among the servers that run");
+
+    assert_eq!(held.tell("release", &[("reason", "they have their data")]).await, "done");
+    held.service_is("retained").await;
+    machine_is("stopped").await;
+    mailbox.wait_for(address, "has stopped", 2, SOON).await.expect("nobody is told that it stopped again");
+    assert_eq!(mailbox.letters(address, "has stopped").await.expect("letters").len(), 2, "told more than once each");
+    assert_stripe_contract(&house).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn money_goes_back_once_for_each_wish_and_never_more_than_was_paid() {
     let house = open_with(HouseOptions::named("refunds")).await;
     let (held, other) = (Held::new(&house, "refund-1").await, Held::new(&house, "refund-2").await);

@@ -122,6 +122,8 @@ pub(crate) struct WebSettings {
     pub(crate) task_queue: String,
     /// Origins that a form of ours may be redirected to: Stripe's Checkout and Billing Portal.
     pub(crate) checkout_origins: Vec<String>,
+    /// Whether Stripe works the tax out on the payment page.
+    pub(crate) adds_tax: bool,
     /// Who gets in, from where and for how long.
     pub(crate) access: AccessConfig,
     /// What is kept how long.

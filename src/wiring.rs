@@ -135,6 +135,7 @@ pub(crate) fn portal(config: &Config) -> anyhow::Result<Portal> {
         temporal_ui_url: config.temporal.ui.to_string().trim_end_matches('/').to_owned(),
         task_queue: config.temporal.task_queue.clone(),
         checkout_origins: config.stripe.page_origins.clone(),
+        adds_tax: config.stripe.tax,
         access: config.access.clone(),
         privacy: config.privacy.clone(),
         legal: Arc::new(legal(config)?),

@@ -86,6 +86,8 @@ struct Form {
     often: Field,
     /// How many days cost nothing at first.
     trial_days: u32,
+    /// Whether the payment page says how much tax there is.
+    adds_tax: bool,
 }
 
 impl Form {
@@ -251,6 +253,7 @@ async fn filled(
         term: price.term,
         often,
         trial_days: if tries { plan.trial_days } else { 0 },
+        adds_tax: portal.settings.adds_tax,
         plan,
         price,
         images,

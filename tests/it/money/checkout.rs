@@ -8,6 +8,8 @@ use crate::{
 };
 
 const CARD: &str = "4242424242424242";
+const FORM: &str = "/billing/checkout/small/?term=monthly";
+const ABOUT_TAX: &str = "shows the tax and the whole amount before you pay";
 
 /// Makes something at Stripe as its owner does in the dashboard.
 async fn make(house: &House, kind: &str, form: &[(&str, &str)]) -> Value {
@@ -63,6 +65,8 @@ async fn a_promotion_code_and_the_tax_are_in_what_is_paid_and_a_wrong_code_charg
     make(&house, "promotion_codes", &code).await;
 
     let person = Customer::signed_in(&house).await.expect("a customer");
+    let told = person.visitor.open(FORM).await.expect("the form").ok().expect("the form").text();
+    assert!(told.contains(ABOUT_TAX), "nobody is told that tax comes to it: {told}");
     let page = person.order(&OrderForm::small("terms-1")).await.expect("the payment page");
     let wrong = pay(&person, &page, &[("promotion_code", "NOPE"), ("country", "DE")]).await;
     assert_eq!(wrong.url.origin(), page.url.origin(), "a wrong code was taken: {}", wrong.text());
@@ -87,6 +91,8 @@ async fn a_promotion_code_and_the_tax_are_in_what_is_paid_and_a_wrong_code_charg
 async fn without_those_terms_the_payment_page_asks_for_neither() {
     let house = open("no-terms").await;
     let customer = Customer::signed_in(&house).await.expect("a customer");
+    let told = customer.visitor.open(FORM).await.expect("the form").ok().expect("the form").text();
+    assert!(!told.contains(ABOUT_TAX), "{told}");
     let page = customer.order(&OrderForm::small("no-terms-1")).await.expect("the payment page");
     for field in ["promotion_code", "country", "vat_id"] {
         assert!(page.attributes(&format!("input[name={field}]"), "name").is_empty(), "it asks for {field}");

@@ -11,7 +11,7 @@
 //! | `bad_input` | what does not fit: a page or a staff item, nothing charged, nothing lost |
 //! | `fewer` | a plan that covers fewer servers than there are |
 //! | `forgotten_keys` | what is written again after Stripe forgot its key is there once; what comes back, or failed, is another act |
-//! | `gate` | nothing is suspended without a notice, while a payment is on its way, or held |
+//! | `gate` | nothing is suspended without a notice or an invoice, while a payment is on its way, or held |
 //! | `breaker` | too many suspensions within an hour wait for staff |
 //! | `promise` | an order that is not delivered in time is undone and paid back |
 //! | `building` | a payment missing while the server is still being built |

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::{
     staff::{Held, day},
-    story::{becomes, newest, word},
+    story::{at_dashboard, becomes, newest, word},
 };
 use crate::{
     histories,
@@ -98,6 +98,38 @@ async fn a_payment_on_its_way_holds_a_suspension_and_one_that_fails_lets_it_go()
     held.stripe(&format!("/_control/payment_intents/{}/fail", word(&intent["id"])), json!({})).await;
     held.service_is("suspended").await;
     becomes(&house, "nothing is held back", HELD, 0).await;
+    assert_stripe_contract(&house).await;
+}
+
+/// Staff give an invoice up at Stripe: the subscription is behind there, and there is nothing its customer could pay.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_has_no_invoice_to_pay_is_not_suspended_although_a_payment_is_missing_at_stripe() {
+    let policy = PolicySecs { reminders: vec![1], suspend_after: 10, subscription_poll: 1, ..PolicySecs::default() };
+    let house = open_with(HouseOptions { policy, ..HouseOptions::named("no-invoice") }).await;
+    let held = Held::new(&house, "no-invoice-1").await;
+    held.stops_paying().await;
+    let open = word(&newest(&house, "invoices", |invoice| invoice["status"] == "open").await["id"]);
+    at_dashboard(&house, &format!("/v1/invoices/{open}/mark_uncollectible"), &[]).await;
+    let given_up = "select count(*) from invoices where status = 'uncollectible'";
+    becomes(&house, "it is known that nothing can be paid", given_up, 1).await;
+    let since: time::OffsetDateTime = sqlx::query_scalar("select now()").fetch_one(house.db()).await.expect("the time");
+    until("it was looked at long after the day it would have been due", SOON, || async {
+        let late: bool = sqlx::query_scalar(
+            "select read_at > $1 + interval '12 seconds' from subscriptions where status = 'past_due'",
+        )
+        .bind(since)
+        .fetch_one(house.db())
+        .await
+        .expect("the subscription is behind");
+        late.then_some(())
+    })
+    .await;
+    held.service_is("running").await;
+    assert_eq!(count(house.db(), SUSPENDED).await, 0, "suspended without an invoice");
+    assert_eq!(count(house.db(), "select count(*) from removals").await, 0, "leave was asked for");
+    // The next month has an invoice.
+    held.stripe(&format!("/_control/subscriptions/{}/renew", held.subscription), json!({})).await;
+    held.service_is("suspended").await;
     assert_stripe_contract(&house).await;
 }
 

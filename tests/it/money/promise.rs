@@ -38,6 +38,15 @@ async fn an_order_that_is_late_is_paid_back_although_it_waits_for_staff() {
         sqlx::query_as("select verdict, decided_by from attention").fetch_one(house.db()).await.expect("the waiting");
     assert_eq!(decided, ("abandon".to_owned(), "system".to_owned()));
     assert_eq!(vendors(&house).await.money["refunds"].len(), 1);
+    let subscription: String =
+        sqlx::query_scalar("select subscription_id from orders").fetch_one(house.db()).await.expect("its subscription");
+    let (staff, address) = (staff(&house).await, format!("/staff/subscriptions/{subscription}/"));
+    until("staff read what was charged and what went back", SOON, || async {
+        let told = staff.visitor.open(&address).await.expect("an answer").text();
+        let words = ["ch_", "back EUR 5.00", "re_", "Payment refunded."];
+        words.iter().all(|word| told.contains(word)).then_some(())
+    })
+    .await;
     assert_stripe_contract(&house).await;
     histories::keep(&house, &workflow_id, "order-late").await;
 }

@@ -3,8 +3,8 @@ use house::{Catalogue, Customer, House, HouseOptions, OrderForm, Page};
 use serde_json::{Value, json};
 
 use crate::{
-    shop::{SOON, open, open_with, until},
-    world::{assert_stripe_contract, vendors},
+    shop::{DAY_SECS, SOON, open, open_with, until},
+    world::{assert_stripe_contract, list, vendors},
 };
 
 const CARD: &str = "4242424242424242";
@@ -101,6 +101,22 @@ async fn without_those_terms_the_payment_page_asks_for_neither() {
     assert_eq!(sums(&house, "no-terms-1").await, (500, 0, 0, 500));
     let sessions = house.stripe().state().await.expect("Stripe")["sessions"].clone();
     assert!(!sessions.to_string().contains(&json!({"enabled": true}).to_string()), "{sessions}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plan_that_is_paid_by_the_year_is_charged_once_for_all_of_it() {
+    let house = open("by-the-year").await;
+    let customer = Customer::signed_in(&house).await.expect("a customer");
+    let form = OrderForm { term: "annual", ..OrderForm::small("by-the-year-1") };
+    let page = customer.order(&form).await.expect("the payment page");
+    delivered(&customer, &pay(&customer, &page, &[]).await).await;
+    assert_eq!((charged(&house).await, vendors(&house).await.money["charges"].len()), (5_000, 1));
+    customer.wait_until_page_says("/dashboard/", "EUR 50.00 a year", SOON).await.expect("the price");
+    let state = house.stripe().state().await.expect("Stripe");
+    let item = list(&state["subscriptions"])[0]["items"]["data"][0].clone();
+    let at = |name: &str| item[name].as_i64().expect("a time");
+    assert!(at("current_period_end") - at("current_period_start") >= 365 * i64::from(DAY_SECS), "{item}");
+    assert_stripe_contract(&house).await;
 }
 
 /// The smallest plan is sold in dollars, too.

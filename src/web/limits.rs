@@ -17,7 +17,8 @@ use super::{
     page::{self, Refusal, Shell},
 };
 
-/// Tries of a network are forgotten evenly within an hour, those for an address after a day without any.
+/// Tries of a network are forgotten evenly within an hour, those for an address after a day without any, and what an account ordered
+/// or whom it invited evenly within a day.
 const FORGET_NETWORK_SECS: u32 = 3_600;
 const FORGET_ADDRESS_SECS: u32 = 86_400;
 /// How many locks' worth of codes may be tried within a day without a further wait, however often the lock is opened.
@@ -130,12 +131,15 @@ impl Portal {
 
     fn address_rule(&self, way: Way) -> Rule {
         let limits = &self.settings.access.limits;
+        // Whoever buys or invites day by day guesses nothing: what they did is forgotten evenly, and not only once they pause.
+        let guesses_nothing = matches!(way, Way::Checkout | Way::Invite);
+        let free = if guesses_nothing { limits.network } else { limits.address };
         Rule {
-            free: if matches!(way, Way::Checkout | Way::Invite) { limits.network } else { limits.address },
+            free,
             // A lock is opened by a letter, and only of the two steps of a log-in is there one.
             lock: matches!(way, Way::LogIn | Way::Second).then_some(limits.lock),
             lock_secs: limits.lock_secs,
-            leak_secs: None,
+            leak_secs: guesses_nothing.then(|| (FORGET_ADDRESS_SECS / free).max(1)),
             forget_secs: FORGET_ADDRESS_SECS,
         }
     }

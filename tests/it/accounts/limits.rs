@@ -2,7 +2,7 @@
 use std::sync::Arc;
 
 use futures::future::join_all;
-use house::{Customer, House, HouseOptions, Page, Visitor};
+use house::{Customer, House, HouseOptions, OrderForm, Page, Visitor};
 use reqwest::cookie::{CookieStore as _, Jar};
 
 use super::{FIREFOX, assert_stale, behind_a_proxy, browser_at, is_in, log_in, send};
@@ -199,6 +199,37 @@ async fn a_network_that_asks_too_often_waits_and_cannot_pretend_to_be_another() 
     for other in ["198.51.100.2", "2001:db8::1", "198.51.100.1, 198.51.100.2"] {
         assert_eq!(ask(other, 30).await.status, 200, "{other}");
     }
+}
+
+/// Orders from a network of its own, and gives the status.
+async fn order_from(house: &House, customer: &mut Customer, number: u8) -> u16 {
+    customer.visitor = browser_at(house, &format!("198.51.100.{number}"), FIREFOX);
+    customer.log_in().await.expect("logged in");
+    customer.send_order(&OrderForm::small(&format!("often-{number}"))).await.expect("an answer").status
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_account_that_orders_too_often_waits_wherever_it_is_and_one_that_orders_every_day_does_not() {
+    let house = open_with(behind_a_proxy("orders-often").with("EZ_LIMIT_NETWORK", "3")).await;
+    let mut customer = Customer::signed_in(&house).await.expect("a customer");
+    for number in 1..=4 {
+        assert_eq!(order_from(&house, &mut customer, number).await, 200, "order {number}");
+    }
+    let longer = "update limits set closed_until = now() + interval '1 hour'
+        where route = 'checkout' and closed_until is not null";
+    let waiting = sqlx::query(longer).execute(house.db()).await.expect("a longer wait than this test");
+    assert_eq!(waiting.rows_affected(), 1, "a fourth order costs no wait");
+    assert_eq!(order_from(&house, &mut customer, 5).await, 429, "another network orders on and on for one account");
+    let other = Customer::signed_in(&house).await.expect("another customer");
+    other.order(&OrderForm::small("other-1")).await.expect("somebody else does not wait");
+
+    // Less than a day without an order: half of them are forgotten, and one more costs no wait.
+    let later =
+        "update limits set closed_until = null, last_at = last_at - interval '20 hours' where route = 'checkout'";
+    sqlx::query(later).execute(house.db()).await.expect("time passes");
+    assert_eq!(order_from(&house, &mut customer, 6).await, 200, "whoever ordered yesterday waits today");
+    let waits = "select count(*) from limits where route = 'checkout' and closed_until is not null";
+    assert_eq!(count(house.db(), waits).await, 0, "whoever orders every day waits longer and longer");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -60,7 +60,7 @@ impl From<PasswordError> for Refusal {
 }
 
 /// Says whether somebody who is logged in typed their password into this field. A try is counted before it is made: a stolen
-/// session is no way to guess a password.
+/// session is no way to guess a password. One that nobody had the time to check is taken back.
 pub(super) async fn knows_password(
     portal: &Portal,
     posted: &Posted,
@@ -73,7 +73,12 @@ pub(super) async fn knows_password(
     let holder = portal.for_address(Way::Password, &user.email)?.subject;
     let typed = posted.exact(field);
     let hash = portal.store.log_in(&user.email).await?.map(|known| known.password_hash);
-    let fits = typed.len() <= password::LONGEST_BYTES && password::fits(holder, typed, hash).await?;
+    let judged =
+        if typed.len() <= password::LONGEST_BYTES { password::fits(holder, typed, hash).await } else { Ok(false) };
+    if matches!(judged, Err(PasswordError::Busy | PasswordError::Crowded)) {
+        portal.not_made(&[network, own]).await?;
+    }
+    let fits = judged?;
     if fits {
         portal.succeeded(&network, &own).await?;
     } else {

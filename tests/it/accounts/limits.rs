@@ -164,6 +164,24 @@ async fn one_account_that_logs_in_many_times_at_once_has_to_wait_and_others_do_n
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_password_that_nobody_had_the_time_to_check_is_not_counted_as_tried() {
+    const AT_ONCE: usize = 40;
+    let options = HouseOptions::named("not-tried").with("EZ_LIMIT_ADDRESS", "1000").with("EZ_LIMIT_NETWORK", "1000");
+    let house = open_with(options).await;
+    let customer = Customer::signed_in(&house).await.expect("a customer");
+    let path = "/accounts/password/";
+    let form = customer.visitor.open(path).await.expect("a page").ok().expect("the form");
+    let values = [("old", "not my password"), ("password", "green bottle on sand")];
+    let answers = join_all((0..AT_ONCE).map(|_| customer.visitor.submit(&form, path, &values))).await;
+    let answers: Vec<u16> = answers.into_iter().map(|answer| answer.expect("an answer").status).collect();
+    let of = |status: u16| i64::try_from(answers.iter().filter(|one| **one == status).count()).expect("a small number");
+    assert!(of(422) > 0 && of(429) > 0, "nobody had to wait: {answers:?}");
+    let counted = count(house.db(), "select max(attempts)::bigint from limits where route = 'password'").await;
+    // The database may be away before or after a try is counted.
+    assert!((of(422)..=of(422) + of(503)).contains(&counted), "{counted} are counted: {answers:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_network_that_asks_too_often_waits_and_cannot_pretend_to_be_another() {
     let house = open_with(behind_a_proxy("networks").with("EZ_LIMIT_NETWORK", "3")).await;
     let ask = |address: &'static str, number: usize| {

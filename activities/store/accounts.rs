@@ -282,7 +282,7 @@ impl Store {
         Ok(UserId(id))
     }
 
-    /// Gives the user with an address another password, and ends their sessions. Says whether there is one.
+    /// Gives the user with an address another password, ends their sessions, and tells them by letter. Says whether there is one.
     pub async fn set_password(&self, email: &str, password_hash: &str) -> Result<bool, StoreError> {
         let mut tx = self.begin().await?;
         audit::act(&mut tx, Actor::Hand).await?;
@@ -296,6 +296,7 @@ impl Store {
         .doing("changing a password")?;
         if let Some(user) = user {
             end_all(&mut tx, user).await?;
+            queue(&mut tx, "password_changed", Uuid::new_v4(), user).await?;
         }
         tx.commit().await.doing("changing a password")?;
         Ok(user.is_some())

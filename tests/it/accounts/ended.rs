@@ -5,7 +5,11 @@ use super::{
     is_in, log_in,
     staff::{make, person},
 };
-use crate::{attention::staff, shop::open, world::count};
+use crate::{
+    attention::staff,
+    shop::{SOON, open},
+    world::count,
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_session_of_somebody_is_ended_by_a_command_and_of_a_colleague_by_an_admin() {
@@ -23,6 +27,7 @@ async fn every_session_of_somebody_is_ended_by_a_command_and_of_a_colleague_by_a
     assert!(!is_in(&customer.visitor).await && !is_in(&phone).await, "a session outlived the command");
     assert_eq!(log_in(&phone, &customer.email, &customer.password).await.status, 422, "the former password fits");
     assert!(is_in(&other.visitor).await && is_in(&admin.visitor).await, "somebody else was logged out");
+    house.mail().wait_for(&customer.email, "password was changed", 1, SOON).await.expect("a letter tells");
     let noted = "select count(*) from audit where action = 'session.ended' and actor_kind = 'hand'";
     assert_eq!(count(house.db(), noted).await, 2, "the trail does not say who ended them");
 

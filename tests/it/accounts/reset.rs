@@ -38,6 +38,9 @@ async fn a_forgotten_password_is_replaced_once_and_every_session_ends() {
     let nobody = ask("nobody@example.test").await;
     assert_eq!(ask("nobody").await.status, 422);
     let link = link(&house, &customer, 1).await;
+    let works = "select count(*) from access_changes where kind = 'reset_password'
+        and expires_at between now() + interval '25 minutes' and now() + interval '30 minutes'";
+    assert_eq!(count(house.db(), works).await, 1, "the link does not work for 30 minutes");
     let somebody = send(&stranger, "/accounts/reset/", "/accounts/reset/", &[("email", customer.email.as_str())]).await;
     assert_eq!((nobody.status, nobody.text()), (somebody.status, somebody.text()), "it tells who is known");
 

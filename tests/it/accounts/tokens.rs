@@ -10,6 +10,7 @@ use super::{
     send,
 };
 use crate::{
+    factors::add_app,
     shop::{SOON, open},
     world::count,
 };
@@ -144,6 +145,14 @@ async fn a_token_ends_by_itself_and_with_every_session_of_whoever_made_it() {
     assert_eq!(send(&customer.visitor, "/accounts/password/", "/accounts/password/", &values).await.status, 200);
     assert_eq!(status(&house, ACCOUNT, &long).await, 401, "it outlived the password");
     "green bottle on sand".clone_into(&mut customer.password);
+    let earlier = make(&customer, "earlier", &["account:read"]).await;
+    assert_eq!(status(&house, ACCOUNT, &earlier).await, 200);
+    for page in [PAGE, "/accounts/factors/"] {
+        let said = customer.visitor.open(page).await.expect("a page").ok().expect("the page").text();
+        assert!(said.contains("every token you made"), "{page} does not say what ends a token: {said}");
+    }
+    add_app(&customer).await;
+    assert_eq!(status(&house, ACCOUNT, &earlier).await, 401, "it outlived a change of second factors");
     let last = make(&customer, "last", &["account:read"]).await;
     let values = [("password", customer.password.as_str()), ("sure", "yes")];
     send(&customer.visitor, "/accounts/close/", "/accounts/close/", &values).await;

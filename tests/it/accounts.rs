@@ -19,6 +19,7 @@ mod viewing;
 
 mod ended;
 mod foreign;
+mod links;
 
 use house::{House, HouseOptions, Page, Visitor};
 use reqwest::{

@@ -117,3 +117,22 @@ async fn the_staff_pages_are_there_from_the_networks_of_staff_alone() {
         assert_eq!(dashboard.link("/staff/").is_ok(), is_inside, "{address}: the way there");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_gives_nobody_a_password_that_is_empty_or_tried_first() {
+    let house = open("weak-by-command").await;
+    let email = house.staff_email();
+    let another = ["user", "password", "--email", email];
+    let colleague = ["user", "create", "--email", "colleague@example.test", "--staff"];
+    for weak in ["", "elevenchars", "passwordpassword"] {
+        for words in [&another[..], &colleague[..]] {
+            let refused = house.run_ez(words, weak).await.expect_err("a password that lets strangers in");
+            assert!(format!("{refused:?}").contains("standard input"), "{words:?} {weak:?}: {refused:?}");
+        }
+    }
+    let made = "select count(*) from users where email = 'colleague@example.test'";
+    assert_eq!(count(house.db(), made).await, 0, "an admin was made");
+    assert!(is_in(&staff(&house).await.visitor).await, "the former password does not fit any more");
+    house.run_ez(&colleague, "velvet anchor 88 lantern").await.expect("made");
+    assert_eq!(count(house.db(), made).await, 1);
+}

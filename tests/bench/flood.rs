@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use argon2::Argon2;
 use futures::FutureExt as _;
 use house::{House, Page, Past};
 use tokio::task::JoinSet;
@@ -21,6 +22,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How often somebody logs in with a browser that was here before.
 const KNOWN_EVERY: Duration = Duration::from_millis(500);
 
+/// How often a password is hashed, to know what that takes alone.
+const HASHES: usize = 50;
+
 /// The benchmark of this file.
 pub(crate) const BENCHMARKS: &[Benchmark] = &[Benchmark {
     name: "flood",
@@ -36,6 +40,8 @@ async fn flood(stage: &Stage) -> Result<Vec<Figure>> {
         .await?;
     house.furnish(account, Past { running: 3, open: 2, ..Past::default() }).await?;
     let session = logged_in(&house).await?;
+    let mut hash = Figure::new("one Argon2id hash and nothing else, p50", "ms", Aim::Told);
+    let mut log_in = Figure::new("log-in of a known browser, p50, without a flood", "ms", Aim::Told);
     let mut calm = Figure::new("dashboard p99, without a flood", "ms", Aim::Told);
     let mut p50 = Figure::new("dashboard p50, during the flood", "ms", Aim::Told);
     let mut p99 = Figure::new("dashboard p99, during the flood", "ms", Aim::AtMost(100.0));
@@ -44,6 +50,8 @@ async fn flood(stage: &Stage) -> Result<Vec<Figure>> {
     let mut away = Figure::new("log-ins of strangers that were turned away", "/s", Aim::Told);
     let device = device(&house).await?;
     for _ in 0..stage.runs {
+        hash.add(percentile_ms(&tokio::task::spawn_blocking(hashes).await??, 0.50));
+        log_in.add(percentile_ms(&log_in_again(&house, &device).await?, 0.50));
         calm.add(percentile_ms(&look(&house, &session).await?, 0.99));
         let (looks, log_ins, flooded) =
             tokio::try_join!(look(&house, &session), log_in_again(&house, &device), strangers(&house))?;
@@ -54,7 +62,19 @@ async fn flood(stage: &Stage) -> Result<Vec<Figure>> {
         away.add(as_f64(flooded.turned_away) / LASTING.as_secs_f64());
     }
     house.stop().await?;
-    Ok(vec![calm, p50, p99, known, tried, away])
+    Ok(vec![hash, log_in, calm, p50, p99, known, tried, away])
+}
+
+/// How long hashes take. The library's own parameters are those of the portal: 19 MiB, 2 passes, 1 lane.
+fn hashes() -> Result<Vec<Duration>> {
+    let (hasher, mut hash) = (Argon2::default(), [0; 32]);
+    let mut times = Vec::new();
+    for _ in 0..HASHES {
+        let began = Instant::now();
+        hasher.hash_password_into(b"a guess that is wrong", b"salt of 16 bytes", &mut hash)?;
+        times.push(began.elapsed());
+    }
+    Ok(times)
 }
 
 fn browser() -> Result<reqwest::Client> {

@@ -219,6 +219,33 @@ async fn a_network_that_asks_too_often_waits_and_cannot_pretend_to_be_another() 
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_network_that_tries_one_password_on_many_addresses_waits_and_one_where_many_log_in_does_not() {
+    let house = open_with(behind_a_proxy("spraying").with("EZ_LIMIT_NETWORK", "3")).await;
+    let customer = Customer::signed_in(&house).await.expect("a customer");
+    for number in 1..=6 {
+        let desk = browser_at(&house, "198.51.100.2", FIREFOX);
+        log_in(&desk, &customer.email, &customer.password).await;
+        assert!(is_in(&desk).await, "log-in {number} of an office is counted like a guess");
+    }
+    let thief = browser_at(&house, "198.51.100.1", FIREFOX);
+    let mut statuses = vec![];
+    while statuses.len() < 14 && !statuses.contains(&429) {
+        let email = format!("somebody-{}@example.test", statuses.len());
+        statuses.push(log_in(&thief, &email, "purple lantern on ice").await.status);
+    }
+    assert!(statuses.len() > 3 && statuses[..3] == [422; 3], "{statuses:?}");
+    assert_eq!(statuses.last(), Some(&429), "one network guesses for ever: {statuses:?}");
+    let longer = "update limits set closed_until = now() + interval '1 hour'
+        where route = 'login' and closed_until is not null";
+    let waiting = sqlx::query(longer).execute(house.db()).await.expect("a longer wait than this test");
+    assert_eq!(waiting.rows_affected(), 1, "more than the network waits");
+    assert_eq!(log_in(&thief, &customer.email, &customer.password).await.status, 429);
+    let elsewhere = browser_at(&house, "198.51.100.3", FIREFOX);
+    log_in(&elsewhere, &customer.email, &customer.password).await;
+    assert!(is_in(&elsewhere).await, "a network keeps others out");
+}
+
 /// Orders from a network of its own, and gives the status.
 async fn order_from(house: &House, customer: &mut Customer, number: u8) -> u16 {
     customer.visitor = browser_at(house, &format!("198.51.100.{number}"), FIREFOX);

@@ -29,6 +29,10 @@ impl Config {
         let rules = [
             (self.site.scheme() != "https", "SITE_URL: production needs https"),
             (is_one_byte(self.secret_key.reveal()), "EZ_SECRET_KEY: not random; make one with openssl rand -base64 32"),
+            (
+                self.other_keys.iter().any(|key| is_one_byte(key.reveal())),
+                "EZ_SECRET_KEYS_OTHER: not random, and links that are made with it would be believed",
+            ),
             (!self.proxmox.verify_ssl, "PROXMOX_VERIFY_SSL: production needs a verified certificate"),
             (self.proxmox.url.scheme() != "https", "PROXMOX_URL: production needs https"),
             (is_test_key(self.stripe.secret_key.reveal()), "STRIPE_SECRET_KEY: a test key cannot take money"),

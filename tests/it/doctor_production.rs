@@ -93,6 +93,7 @@ macro_rules! each {
 each! { assert_refused:
     a_site_without_tls: "SITE_URL", "http://portal.example.test";
     a_key_that_is_an_example: "EZ_SECRET_KEY", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+    a_further_key_that_is_an_example: "EZ_SECRET_KEYS_OTHER", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
     a_cluster_whose_certificate_is_not_checked: "PROXMOX_VERIFY_SSL", "false";
     a_cluster_without_tls: "PROXMOX_URL", "http://127.0.0.1:9";
     a_test_key_of_stripe: "STRIPE_SECRET_KEY", "sk_test_0123456789abcdef";

@@ -81,6 +81,21 @@ impl Config {
                 is_open_database(self.database_url.reveal()),
                 "DATABASE_URL: leaves our own network without TLS that is verified; add sslmode=verify-full",
             ),
+            (
+                self.temporal.databases.iter().any(|url| is_open_database(url.reveal())),
+                "EZ_TEMPORAL_DATABASE_URL: leaves our own network without TLS that is verified; add sslmode=verify-full",
+            ),
+            (
+                self.observe.otlp_endpoint.as_ref().is_some_and(is_open),
+                "OTEL_EXPORTER_OTLP_ENDPOINT: traces would leave our own network without TLS",
+            ),
+            (
+                self.observe
+                    .sentry_dsn
+                    .as_ref()
+                    .is_some_and(|dsn| dsn.reveal().parse::<Url>().is_ok_and(|url| is_open(&url))),
+                "SENTRY_DSN: errors would leave our own network without TLS",
+            ),
         ])
     }
 }
@@ -156,6 +171,7 @@ mod tests {
             assert!(is_open_database(&format!("postgres://ez@db.example.com/ez?{mode}")), "{mode}");
         }
         assert!(!is_open_database("postgres://ez@localhost/ez") && !is_open_database("postgres:///ez"));
+        assert!(!is_open_database("sqlite:///var/lib/temporal.db"));
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! `ez doctor --production`: each setting that would be unsafe with customers and money is named, one test for each. What
 //! production refuses to start with is refused there, too.
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
+    fs,
     io::{BufRead as _, BufReader},
+    path::Path,
     process::{Command, Stdio},
 };
 
@@ -136,6 +138,28 @@ each! { assert_told:
     a_database_without_tls_beyond_our_network: "DATABASE_URL", "postgres://ez@db.example.test/ez";
     a_database_whose_certificate_is_not_checked: "DATABASE_URL", "postgres://ez@db.example.test/ez?sslmode=require";
     a_database_whose_name_is_not_checked: "DATABASE_URL", "postgres://ez@db.example.test/ez?sslmode=verify-ca";
+    temporals_database_without_tls_beyond_our_network: "EZ_TEMPORAL_DATABASE_URL", "postgres://ez@db.example.test/temporal";
+    traces_without_tls_beyond_our_network: "OTEL_EXPORTER_OTLP_ENDPOINT", "http://traces.example.test:4318";
+    errors_without_tls_beyond_our_network: "SENTRY_DSN", "http://public@errors.example.test/7";
+}
+
+#[test]
+fn every_setting_that_can_be_unsafe_has_a_test() {
+    let read = |path: &str| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).expect(path);
+    let tests = read("tests/it/doctor_production.rs");
+    let mut settings = BTreeSet::new();
+    for path in ["src/config/production.rs", "src/config/access.rs", "src/config/door.rs", "src/config/privacy.rs"] {
+        let text = read(path);
+        let rules = text.split("fn unsafe_").skip(1).filter_map(|rest| rest.split("\n    }\n").next());
+        let words = rules.flat_map(|rules| rules.split('"'));
+        let names = words.filter_map(|words| words.split_once(": ")).map(|(name, _)| name);
+        let is_name =
+            |name: &&str| name.len() > 3 && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
+        settings.extend(names.filter(is_name).map(str::to_owned));
+    }
+    assert!(settings.len() > 35, "{settings:?}");
+    let missing: Vec<&String> = settings.iter().filter(|name| !tests.contains(&format!("\"{name}\""))).collect();
+    assert!(missing.is_empty(), "no test makes these unsafe: {missing:?}");
 }
 
 #[test]

@@ -16,7 +16,7 @@ mod privacy;
 mod production;
 
 pub(crate) use access::AccessConfig;
-pub(crate) use door::{DoorConfig, HstsConfig, TurnstileConfig};
+pub(crate) use door::{DoorConfig, HstsConfig, RefusedPasswords, TurnstileConfig};
 pub(crate) use observe::ObserveConfig;
 pub(crate) use privacy::PrivacyConfig;
 

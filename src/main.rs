@@ -279,13 +279,13 @@ async fn work(config: &Config) -> anyhow::Result<()> {
 }
 
 async fn create_staff(config: &Config, email: String, name: String) -> anyhow::Result<()> {
-    let password_hash = hash_of_given_password(&email, &name).await?;
+    let password_hash = hash_of_given_password(config, &email, &name).await?;
     wiring::store(config)?.create_staff(store::NewUser { name, email, password_hash }).await?;
     Ok(())
 }
 
 async fn set_password(config: &Config, email: &str) -> anyhow::Result<()> {
-    let password_hash = hash_of_given_password(email, "").await?;
+    let password_hash = hash_of_given_password(config, email, "").await?;
     ensure!(wiring::store(config)?.set_password(email, &password_hash).await?, "nobody has the address {email}");
     Ok(())
 }
@@ -296,11 +296,11 @@ async fn take_factors(config: &Config, email: &str) -> anyhow::Result<()> {
 }
 
 /// The hash of the password on standard input. It is weighed as on every page: an empty one would let in whoever comes.
-async fn hash_of_given_password(email: &str, name: &str) -> anyhow::Result<String> {
+async fn hash_of_given_password(config: &Config, email: &str, name: &str) -> anyhow::Result<String> {
     let mut given = String::new();
     io::stdin().read_to_string(&mut given)?;
     let password = given.trim_end();
-    if let Some(fault) = web::password::fault(password, email, name).await? {
+    if let Some(fault) = web::password::fault(&config.door.refused_passwords, password, email, name).await? {
         bail!("the password on standard input: {fault}");
     }
     Ok(web::password::hash(password).await?)

@@ -200,6 +200,11 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "whose e-mail addresses are not taken, separated by commas: `disposable` for a list of providers of addresses for once, \
          domains, absolute paths of files with a domain on each line, or `off`",
     ),
+    optional(
+        "EZ_REFUSED_PASSWORDS",
+        "absolute paths of files with a password on each line that nobody may choose, separated by commas: lists of those \
+         that were stolen elsewhere",
+    ),
     plain("EZ_POLICY_PAYMENT_WINDOW_SECS", "1800", "how long an order waits for its payment"),
     plain("EZ_POLICY_CHECKOUT_POLL_SECS", "30", "how often a waiting order asks Stripe by itself"),
     plain("EZ_POLICY_STEP_PATIENCE_SECS", "900", "how long a step is tried before it waits for staff"),

@@ -5,6 +5,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use super::{Reader, Secret, list};
+use crate::web::password::SHORTEST;
 
 /// A year, in seconds: what browsers should be told of HTTPS in the end. Source: OWASP ASVS 5.0, 3.4.1.
 pub(super) const HSTS_YEAR_SECS: u32 = 31_536_000;
@@ -74,6 +75,39 @@ impl RefusedDomains {
     }
 }
 
+/// Passwords that nobody may choose: those of lists of stolen ones.
+#[derive(Clone, Default)]
+pub(crate) struct RefusedPasswords(Arc<[String]>);
+
+impl RefusedPasswords {
+    /// Whether a password in lower case is one of them.
+    pub(crate) fn refuses(&self, password: &str) -> bool {
+        self.0.binary_search_by(|known| known.as_str().cmp(password)).is_ok()
+    }
+
+    /// Whether there is none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Reads absolute paths of files with a password on each line. What is too short to be chosen is not kept.
+    fn read(given: &str) -> Result<Self, String> {
+        let mut all = vec![];
+        for path in list(given) {
+            if !path.starts_with('/') {
+                return Err(format!("{path} is no absolute path"));
+            }
+            let bytes = fs::read(path).map_err(|fault| format!("{path} cannot be read: {fault}"))?;
+            // Not everything that was stolen is in UTF-8; what is not fits nothing that is typed.
+            let text = String::from_utf8_lossy(&bytes);
+            all.extend(text.lines().filter(|line| line.chars().count() >= SHORTEST).map(str::to_lowercase));
+        }
+        all.sort_unstable();
+        all.dedup();
+        Ok(Self(all.into()))
+    }
+}
+
 /// What the door needs to know.
 #[derive(Clone)]
 pub(crate) struct DoorConfig {
@@ -91,6 +125,8 @@ pub(crate) struct DoorConfig {
     pub(crate) turnstile: Option<TurnstileConfig>,
     /// Whose addresses are not taken.
     pub(crate) refused_domains: RefusedDomains,
+    /// Which passwords nobody may choose.
+    pub(crate) refused_passwords: RefusedPasswords,
 }
 
 impl Reader<'_> {
@@ -105,6 +141,9 @@ impl Reader<'_> {
         let refused = self.text("EZ_REFUSED_DOMAINS").unwrap_or_default();
         let refused = RefusedDomains::read(&refused);
         let refused = refused.map_err(|fault| self.faults.push(format!("EZ_REFUSED_DOMAINS: {fault}")));
+        let stolen = self.optional::<String>("EZ_REFUSED_PASSWORDS").unwrap_or_default();
+        let stolen = RefusedPasswords::read(&stolen);
+        let stolen = stolen.map_err(|fault| self.faults.push(format!("EZ_REFUSED_PASSWORDS: {fault}")));
         Some(DoorConfig {
             hosts: list(&names).map(str::to_lowercase).collect(),
             patience_secs: patience?,
@@ -113,6 +152,7 @@ impl Reader<'_> {
             hsts: hsts?,
             turnstile,
             refused_domains: refused.ok()?,
+            refused_passwords: stolen.ok()?,
         })
     }
 
@@ -167,6 +207,18 @@ mod tests {
         }
         assert!(!RefusedDomains::read("off").unwrap().refuses("a@mailinator.com"));
         assert!(RefusedDomains::read("nonsense").is_err() && RefusedDomains::read("/nowhere/at/all").is_err());
+    }
+
+    #[test]
+    fn a_password_of_a_list_is_refused_in_every_case_of_its_letters() {
+        let path = std::env::temp_dir().join(format!("ez-stolen-{}", std::process::id()));
+        fs::write(&path, b"too short\nVelvet Anchor 88\r\n\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\n").unwrap();
+        let refused = RefusedPasswords::read(path.to_str().unwrap()).unwrap();
+        fs::remove_file(&path).unwrap();
+        assert!(refused.refuses("velvet anchor 88") && !refused.refuses("velvet anchor 89"));
+        assert!(!refused.refuses("too short"), "what is too short anyway takes room");
+        assert!(RefusedPasswords::read("").unwrap().is_empty() && !refused.is_empty());
+        assert!(RefusedPasswords::read("nonsense").is_err() && RefusedPasswords::read("/nowhere/at/all").is_err());
     }
 
     #[test]

@@ -72,6 +72,10 @@ impl Config {
                 "EZ_LIMIT_NETWORK: more than a thousand forms of one network within an hour",
             ),
             (self.access.staff_networks.is_empty(), "EZ_STAFF_NETWORKS: staff pages are there from everywhere"),
+            (
+                self.door.refused_passwords.is_empty(),
+                "EZ_REFUSED_PASSWORDS: new passwords are not compared with a list of stolen ones",
+            ),
             (stay.staff_idle_secs > 86_400, "EZ_SESSION_STAFF_IDLE_SECS: longer than a day"),
             (self.dns.api_key.reveal().len() < SHORTEST_KEY, "EZ_DNS_API_KEY: shorter than 16 characters"),
             (is_open(&self.dns.url), "EZ_DNS_URL: leaves our own network without TLS"),

@@ -86,3 +86,13 @@ pub(super) async fn knows_password(
     }
     Ok(fits)
 }
+
+/// Says what is wrong with a new password, in words for the customer; also that one of our lists of stolen ones has it.
+pub(super) async fn password_fault(
+    portal: &Portal,
+    typed: &str,
+    email: &str,
+    name: &str,
+) -> Result<Option<&'static str>, PasswordError> {
+    password::fault(&portal.settings.door.refused_passwords, typed, email, name).await
+}

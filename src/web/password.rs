@@ -12,6 +12,8 @@ use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 use zxcvbn::zxcvbn;
 
+use crate::config::RefusedPasswords;
+
 /// The shortest password taken, in characters.
 pub(crate) const SHORTEST: usize = 12;
 /// The longest password taken, in bytes; more would be work for nothing.
@@ -162,7 +164,12 @@ async fn in_turn_for<T: Send + 'static>(
 /// a few at a time.
 ///
 /// *Errors*: the process is stopping, or too many ask at once.
-pub(crate) async fn fault(password: &str, email: &str, name: &str) -> Result<Option<&'static str>, PasswordError> {
+pub(crate) async fn fault(
+    refused: &RefusedPasswords,
+    password: &str,
+    email: &str,
+    name: &str,
+) -> Result<Option<&'static str>, PasswordError> {
     if password.chars().count() < SHORTEST {
         return Ok(Some("Use at least 12 characters."));
     }
@@ -172,6 +179,9 @@ pub(crate) async fn fault(password: &str, email: &str, name: &str) -> Result<Opt
     let lower = password.to_lowercase();
     if lower == email.to_lowercase() || lower == name.to_lowercase() {
         return Ok(Some("Do not use your name or address as the password."));
+    }
+    if refused.refuses(&lower) {
+        return Ok(Some("This password was stolen elsewhere, from somebody who had it, too. Choose another."));
     }
     let password = Zeroizing::new(password.chars().take(WEIGHED).collect::<String>());
     let (email, name) = (email.to_owned(), name.to_owned());
@@ -283,6 +293,7 @@ mod tests {
 
     #[tokio::test]
     async fn weak_passwords_are_refused() {
+        let none = RefusedPasswords::default();
         let weak = [
             "short",
             "elevenchars",
@@ -298,12 +309,12 @@ mod tests {
             "Annabelle Example",
         ];
         for weak in weak {
-            let fault = fault(weak, "ann@example.com", "Annabelle Example").await.unwrap();
+            let fault = fault(&none, weak, "ann@example.com", "Annabelle Example").await.unwrap();
             assert!(fault.is_some(), "{weak}");
         }
-        assert!(fault(&"x".repeat(300), "", "").await.unwrap().is_some());
+        assert!(fault(&none, &"x".repeat(300), "", "").await.unwrap().is_some());
         for good in ["blue kettle on fire", "correct-horse-0f3a9c", "tr0mbone-vapour-lintel"] {
-            assert_eq!(fault(good, "ann@example.com", "Ann").await.unwrap(), None, "{good}");
+            assert_eq!(fault(&none, good, "ann@example.com", "Ann").await.unwrap(), None, "{good}");
         }
     }
 }

@@ -12,6 +12,7 @@ mod reset;
 mod sessions;
 mod signup;
 pub(crate) mod staff;
+mod stolen;
 mod timing;
 mod tokens;
 mod trail;

@@ -30,6 +30,8 @@ fn sound() -> BTreeMap<&'static str, &'static str> {
         ("EZ_STAFF_EMAIL", "b@example.test"),
         ("TEMPORAL_ADDRESS", "http://127.0.0.1:9"),
         ("EZ_SMTP_URL", "smtp://127.0.0.1:9"),
+        // Any file of lines.
+        ("EZ_REFUSED_PASSWORDS", concat!(env!("CARGO_MANIFEST_DIR"), "/LICENSE")),
     ])
 }
 
@@ -130,6 +132,7 @@ each! { assert_told:
     names_beneath_ours_without_tls: "EZ_HSTS_SUBDOMAINS", "false";
     too_many_forms_of_one_network: "EZ_LIMIT_NETWORK", "1001";
     staff_pages_that_are_there_from_everywhere: "EZ_STAFF_NETWORKS", "";
+    no_list_of_stolen_passwords: "EZ_REFUSED_PASSWORDS", "";
     staff_who_rest_for_days: "EZ_SESSION_STAFF_IDLE_SECS", "86401";
     a_short_key_of_powerdns: "EZ_DNS_API_KEY", "short";
     powerdns_without_tls_beyond_our_network: "EZ_DNS_URL", "http://dns.example.test:8081";

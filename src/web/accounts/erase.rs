@@ -26,6 +26,7 @@ use super::{
     close::reason,
     knows_password,
     link::{Link, dead},
+    password_fault,
 };
 
 const BACK: (&str, &str) = ("/accounts/data/", "To your data");
@@ -218,7 +219,7 @@ pub(crate) async fn take_back(State(portal): Shared, mut posted: Posted) -> Resu
         return Ok(too_late(shell, wish.undo_link().into()));
     }
     let typed = posted.exact("password");
-    if let Some(fault) = password::fault(typed, wish.email.as_deref().unwrap_or_default(), "").await? {
+    if let Some(fault) = password_fault(&portal, typed, wish.email.as_deref().unwrap_or_default(), "").await? {
         let mut page = Undo::new(shell, wish.id.0, &link.tag);
         page.password.refuse(fault);
         return Ok(page::render(StatusCode::UNPROCESSABLE_ENTITY, &page));

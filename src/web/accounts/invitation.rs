@@ -20,7 +20,7 @@ use super::{
         redirect,
         visitor::{LetIn, Visitor},
     },
-    signup,
+    password_fault, signup,
 };
 
 /// What signs the link. The letter makes its link with the same word.
@@ -184,7 +184,7 @@ pub(crate) async fn join(State(portal): Shared, mut posted: Posted) -> Result<Re
     if let Some(fault) = signup::name_fault(&page.name.value) {
         page.name.refuse(fault);
     }
-    if let Some(fault) = password::fault(posted.exact("password"), &email, &page.name.value).await? {
+    if let Some(fault) = password_fault(&portal, posted.exact("password"), &email, &page.name.value).await? {
         page.password.refuse(fault);
     }
     if !page.summary().is_empty() {

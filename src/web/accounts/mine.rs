@@ -19,7 +19,7 @@ use super::{
         visitor::Customer,
     },
     factors::go_on,
-    knows_password,
+    knows_password, password_fault,
 };
 
 /// What was done just now.
@@ -86,7 +86,7 @@ pub(crate) async fn change_password(State(portal): Shared, mut posted: Posted) -
     }
     // Weighed last: it is work, and whoever does not know the present password gets none of it.
     if page.summary().is_empty()
-        && let Some(fault) = password::fault(posted.exact("password"), &user.email, &user.name).await?
+        && let Some(fault) = password_fault(&portal, posted.exact("password"), &user.email, &user.name).await?
     {
         page.password.refuse(fault);
     }

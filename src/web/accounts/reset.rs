@@ -19,6 +19,7 @@ use super::{
         visitor::Visitor,
     },
     link::{Link, stale},
+    password_fault,
 };
 
 const KIND: ChangeKind = ChangeKind::ResetPassword;
@@ -105,7 +106,7 @@ pub(crate) async fn choose(State(portal): Shared, mut posted: Posted) -> Result<
         Err(how) => return Ok(stale(shell, KIND, how)),
     };
     let typed = posted.exact("password");
-    if let Some(fault) = password::fault(typed, &change.email, "").await? {
+    if let Some(fault) = password_fault(&portal, typed, &change.email, "").await? {
         let mut password = Field::new("password", "New password", "");
         password.refuse(fault);
         let page = Choose { shell, id: id.to_string(), tag: link.tag, password };

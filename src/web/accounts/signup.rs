@@ -3,17 +3,20 @@ use askama::Template;
 use axum::{extract::State, http::StatusCode, response::Response};
 use store::NewUser;
 
-use super::super::{
-    Portal, Shared,
-    fields::{self, Field, Summary},
-    headers::AsksElsewhere,
-    limits::{self, Way},
-    page::{self, Refusal, Shell},
-    password,
-    posted::Posted,
-    redirect,
-    turnstile::{self, Turnstile, Verdict},
-    visitor::Visitor,
+use super::{
+    super::{
+        Portal, Shared,
+        fields::{self, Field, Summary},
+        headers::AsksElsewhere,
+        limits::{self, Way},
+        page::{self, Refusal, Shell},
+        password,
+        posted::Posted,
+        redirect,
+        turnstile::{self, Turnstile, Verdict},
+        visitor::Visitor,
+    },
+    password_fault,
 };
 
 /// The longest name, in characters.
@@ -97,7 +100,7 @@ pub(crate) async fn submit(State(portal): Shared, mut posted: Posted) -> Result<
     }
     // Counted before the password is weighed, which is work that anybody could ask for.
     portal.take_sign_up(&posted.visitor.caller).await?;
-    let weak = password::fault(posted.exact("password"), &page.email.value, &page.name.value).await?;
+    let weak = password_fault(&portal, posted.exact("password"), &page.email.value, &page.name.value).await?;
     if let Some(fault) = weak {
         page.password.refuse(fault);
     }

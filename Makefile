@@ -4,7 +4,7 @@ export SQLX_OFFLINE := true
 target := $(or $(CARGO_TARGET_DIR),target)
 bins := -p ez -p standins -p house --bins
 
-.PHONY: demo dev test test-long bench
+.PHONY: demo dev test test-long bench advisories
 
 # The journey as a customer, then a life in seconds; stays up until Ctrl-C. `make demo ONCE=1` ends after the journey.
 demo: tools
@@ -37,6 +37,11 @@ test-long:
 bench: tools
 	cargo build --release --locked --workspace --bins
 	$(target)/release/bench $(ARGS)
+
+# What RustSec knows of the crates of Cargo.lock. It needs the network, so no test asks it: once a week, and before each release.
+advisories:
+	@command -v cargo-audit >/dev/null || cargo install --locked cargo-audit
+	cargo audit
 
 .PHONY: tools
 tools:

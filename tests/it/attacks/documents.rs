@@ -1,5 +1,5 @@
-//! What the documents list is what there is: keys, ways in, paths, words of the log, crates that occur twice, and a proxy that keeps its
-//! safe defaults.
+//! What the documents list is what there is: keys, ways in, paths, words of the log, crates that occur twice or are known to be weak, and
+//! a proxy that keeps its safe defaults.
 use std::{collections::BTreeSet, fs, path::PathBuf, process::Command};
 
 use crate::forms::routes;
@@ -104,6 +104,27 @@ fn every_crate_that_occurs_twice_is_listed_with_the_reason() {
     let listed: Vec<&str> = rows.flat_map(|row| row.split('|').next().unwrap_or_default().split("`, `")).collect();
     let listed: BTreeSet<&str> = listed.into_iter().map(|name| name.trim().trim_end_matches('`')).collect();
     assert_eq!(listed, twice, "left: docs/OSS_STACK.md, right: Cargo.lock");
+}
+
+#[test]
+fn a_known_weakness_that_is_left_out_stands_in_the_rules_with_the_crates_that_bring_it() {
+    let (components, left_out, lock) = (chapter("Components"), read(".cargo/audit.toml"), read("Cargo.lock"));
+    let rows: Vec<Vec<&str>> = components.lines().filter(|line| line.starts_with("| `")).map(quoted).collect();
+    let told: BTreeSet<&str> = rows.iter().map(|row| row[1]).collect();
+    let ignored: BTreeSet<&str> = left_out.split('"').filter(|word| word.starts_with("RUSTSEC-")).collect();
+    assert_eq!(told, ignored, "left: {RULES}, right: .cargo/audit.toml");
+    for row in rows {
+        let name = row[0];
+        let bringers: BTreeSet<&str> = row[2..].iter().copied().collect();
+        assert!(lock.contains(&format!("name = \"{name}\"\n")), "{name} is gone, and so is the reason to speak of it");
+        let packages = lock.split("[[package]]").filter(|package| package.contains(&format!("\n \"{name}\",\n")));
+        let brings = packages.filter_map(|package| package.split("name = \"").nth(1)?.split('"').next());
+        assert_eq!(
+            brings.collect::<BTreeSet<_>>(),
+            bringers,
+            "{name} comes with something else: is it used otherwise?"
+        );
+    }
 }
 
 #[test]

@@ -82,11 +82,15 @@ async fn log_out(browser: &Browser) -> Result<()> {
     browser.press("Log out").await
 }
 
+/// The subscription of the server that was delivered.
+async fn first_subscription(house: &House) -> Result<String> {
+    let found = sqlx::query_scalar("select subscription_id from services where hostname = 'hostile-1'");
+    Ok(found.fetch_one(house.db()).await?)
+}
+
 /// What the owner of an account fills in and reads.
 async fn as_owner(browser: &Browser, house: &House, customer: &Customer) -> Result<()> {
-    let subscription: String = sqlx::query_scalar("select subscription_id from services where hostname = 'hostile-1'")
-        .fetch_one(house.db())
-        .await?;
+    let subscription = first_subscription(house).await?;
     shows(browser, house, "/accounts/members/", ADDRESS).await?;
     ensure!(browser.text("h1").await?.contains(CODE[0]), "the account's name is not shown as it was written");
     for name in [CODE[2], CODE[4]] {
@@ -127,7 +131,9 @@ async fn as_owner(browser: &Browser, house: &House, customer: &Customer) -> Resu
 /// What staff fill in and read, and what everybody sees while they look at a customer's pages.
 async fn as_staff(browser: &Browser, house: &House, customer: &Customer) -> Result<()> {
     let reason = whole();
-    for path in ["/staff/", "/staff/people/", "/staff/viewing/", "/staff/factors/"] {
+    // Each form of a subscription also wants a day or an amount, which code is not: nothing is told to it.
+    let told = format!("/staff/subscriptions/{}/", first_subscription(house).await?);
+    for path in ["/staff/", "/staff/people/", "/staff/viewing/", "/staff/factors/", &told] {
         attack_with(browser, house, path, &[&reason]).await?;
     }
     for code in CODE {

@@ -143,6 +143,24 @@ fn there_are_no_uploads_and_the_rules_say_so() {
 }
 
 #[test]
+fn what_every_process_says_goes_into_the_journal() {
+    let (composed, logs) = (read("docker-compose.temporal.yml"), read("deploy/logs.yaml"));
+    assert!(logs.contains("x-journal: &journal\n  logging: { driver: journald,"), "{logs}");
+    let services =
+        composed.split("\nservices:\n").nth(1).and_then(|rest| rest.split("\nvolumes:\n").next()).expect("services");
+    let named = |line: &str| {
+        line.strip_prefix("  ").filter(|name| !name.starts_with([' ', '#']))?.split(':').next().map(str::to_owned)
+    };
+    let services: BTreeSet<String> = services.lines().filter_map(named).collect();
+    assert!(services.contains("serve") && services.contains("work"), "{services:?}");
+    // What runs once for Temporal, its pages, and a mail catcher to try it with.
+    let others = ["search-attributes", "temporal-ui", "mailpit"];
+    for service in services.iter().filter(|name| !others.contains(&name.as_str())) {
+        assert!(logs.contains(&format!("\n  {service}: *journal\n")), "what {service} says stays in its container");
+    }
+}
+
+#[test]
 fn the_proxy_keeps_its_safe_defaults() {
     let proxy = read("deploy/Caddyfile");
     assert!(proxy.lines().any(|line| line == "{$EZ_SITE_HOST} {"), "Caddy serves another site: {proxy}");

@@ -52,9 +52,13 @@ fn all(settings: &WebSettings) -> [Cookie; 2] {
 struct Whole {
     shell: Shell,
     cookies: [Cookie; 2],
+    /// Who is asked whether somebody who signs up is a person, where that is asked.
+    asked_elsewhere: Option<String>,
 }
 
 /// The page.
 pub(crate) async fn look(State(portal): Shared, visitor: Option<Visitor>) -> Response {
-    page::ok(&Whole { shell: frame(visitor.as_ref(), "cookies"), cookies: all(&portal.settings) })
+    let settings = &portal.settings;
+    let asked_elsewhere = settings.turnstile.as_ref().map(|turnstile| turnstile.origin.clone());
+    page::ok(&Whole { shell: frame(visitor.as_ref(), "cookies"), cookies: all(settings), asked_elsewhere })
 }

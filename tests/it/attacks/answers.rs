@@ -143,6 +143,14 @@ async fn a_field_or_a_word_said_twice_is_read_once_and_a_field_nobody_asked_for_
     assert_eq!(get(&customer.visitor, "/staff/?is_staff=true").await.status(), 404);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_is_there_but_whoever_was_made_by_hand() {
+    let house = open("no-accounts").await;
+    let there: Vec<String> =
+        sqlx::query_scalar("select email from users").fetch_all(house.db()).await.expect("the users");
+    assert_eq!(there, [house.staff_email()], "somebody comes with the tables");
+}
+
 /// The names of all dependencies of a manifest's own code.
 fn dependencies(manifest: &str) -> BTreeSet<String> {
     let text = read(manifest);

@@ -139,6 +139,13 @@ async fn only_the_page_that_asks_may_load_anything_from_elsewhere_and_only_where
     assert_eq!(answer.headers()["cross-origin-embedder-policy"], "require-corp");
     let html = answer.text().await.expect("a page");
     assert!(!html.contains("turnstile") && !html.contains("<script"), "{html}");
+
+    // The page of cookies tells of it where it is so, and nowhere else.
+    for (house, is_asked) in [(&house, true), (&quiet, false)] {
+        let page = house.visitor().expect("a browser").open("/cookies/").await.expect("a page").ok().expect("the page");
+        let said = page.text();
+        assert_eq!(said.contains("asks Cloudflare") && said.contains(&address), is_asked, "{said}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -24,6 +24,20 @@ pub(crate) async fn person(house: &House, admin: &Customer, role: &str) -> Custo
     person
 }
 
+/// What somebody did here before and after each change that somebody else made, as the trail tells it.
+async fn roles_in_the_trail(house: &House, of: &str, by: &str) -> Vec<(String, Option<String>, Option<String>)> {
+    sqlx::query_as(
+        "select a.actor_kind, a.before->>'role', a.after->>'role' from audit a
+         where a.action = 'user.staff' and a.subject = 'user/' || (select id from users where email = $1)
+            and a.actor_id = (select id from users where email = $2) order by a.id",
+    )
+    .bind(of)
+    .bind(by)
+    .fetch_all(house.db())
+    .await
+    .expect("entries")
+}
+
 async fn status(visitor: &Visitor, path: &str) -> u16 {
     visitor.open(path).await.expect("a page").status
 }
@@ -59,6 +73,9 @@ async fn an_admin_says_who_works_here_and_each_sees_what_is_theirs() {
         person.log_in().await.expect("logged in again");
         assert_eq!(seen("/staff/").await, 404, "{role}");
         assert_eq!(seen("/dashboard/").await, 200, "{role}: a customer as everybody");
+        let was = Some(role.to_owned());
+        let told = roles_in_the_trail(&house, &person.email, &admin.email).await;
+        assert_eq!(told, [("staff".to_owned(), None, was.clone()), ("staff".to_owned(), was, None)], "{role}");
     }
 }
 

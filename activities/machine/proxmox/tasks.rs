@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use proxmox_api::nodes::{
     NodesClient,
-    node::tasks::{GetParams, Source, upid::status::Status},
+    node::tasks::{GetOutputItems, GetParams, Source, upid::status::Status},
 };
 use tokio::time::{self, Instant};
 
@@ -21,6 +21,9 @@ pub(super) const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// Asking how a task stands may fail this often in a row; asking changes nothing.
 const MISSED_ANSWERS_MAX: u32 = 10;
+
+/// The kind of a task that copies a machine.
+const CLONE: &str = "qmclone";
 
 /// `UPID:node:pid:pstart:starttime:type:id:user:`. Source: Proxmox VE, `PVE::Tools::upid_decode`.
 #[derive(Debug, PartialEq, Eq)]
@@ -74,11 +77,18 @@ impl ProxmoxApi {
     }
 
     /// Whether any clone we may see runs on a node. A clone's task carries the number of its template, not of the copy.
+    ///
+    /// What is listed is not taken for what was asked for: one that is over must not make somebody wait for it.
     pub(super) async fn clones_run(&self, node: &str) -> Result<bool, ProxmoxError> {
         let active =
-            GetParams { source: Some(Source::Active), typefilter: Some("qmclone".to_owned()), ..GetParams::default() };
-        Ok(!NodesClient::new(self.client.clone()).node(node).tasks().get(active).await?.is_empty())
+            GetParams { source: Some(Source::Active), typefilter: Some(CLONE.to_owned()), ..GetParams::default() };
+        let listed = NodesClient::new(self.client.clone()).node(node).tasks().get(active).await?;
+        Ok(listed.iter().any(is_running_clone))
     }
+}
+
+fn is_running_clone(task: &GetOutputItems) -> bool {
+    task.ty == CLONE && task.endtime.is_none()
 }
 
 #[cfg(test)]
@@ -99,5 +109,17 @@ mod tests {
     fn a_task_is_percent_encoded_in_a_path() {
         let encoded = "UPID%3Apve1%3A0000C530%3A001C9BEC%3A5E68E2B5%3Aqmclone%3A9000%3Aez%40pve%21portal%3A";
         assert_eq!(percent_encoded(TEXT), encoded);
+    }
+
+    #[test]
+    fn only_a_clone_that_is_not_over_runs() {
+        let task = |kind: &str, endtime: Option<i64>| {
+            let words = ["9000", "pve1", kind, TEXT, "ez@pve!portal"].map(str::to_owned);
+            let [id, node, kind, upid, user] = words;
+            GetOutputItems { endtime, ..GetOutputItems::new(id, node, 1, 2, 3, kind, upid, user) }
+        };
+        assert!(is_running_clone(&task("qmclone", None)));
+        assert!(!is_running_clone(&task("qmclone", Some(4))));
+        assert!(!is_running_clone(&task("qmstart", None)));
     }
 }

@@ -8,7 +8,10 @@ use crate::{
     world::{count, list},
 };
 
+mod calls;
 mod faults;
+
+pub(crate) use calls::assert_asked_of_fakepve;
 
 async fn machine_is(house: &House, status: &str) {
     until(&format!("the machine is {status}"), SOON, || async {

@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     attention::{needing_attention, staff},
+    cluster::assert_asked_of_fakepve,
     shop::{open_with, until},
     world::count,
 };
@@ -150,6 +151,7 @@ pub(super) async fn assert_all_ended_well(house: &House, cells: &[Cell<'_>], how
         let what = format!("{} × fails for good, {how}", cell.row.activity);
         world.assert_ended_well(&what, &cell.bought, Repeats::Never).await;
     }
+    assert_asked_of_fakepve(house).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -14,6 +14,7 @@ use super::{
     story::{Cell, control},
 };
 use crate::{
+    cluster::assert_asked_of_fakepve,
     shop::{open_with, until},
     world::{assert_stripe_contract, count},
 };
@@ -70,6 +71,7 @@ async fn ended_well_with(house: &House, column: &str, cells: &[Cell<'_>], repeat
     }
     world.assert_places_were_seen(column);
     assert_stripe_contract(house).await;
+    assert_asked_of_fakepve(house).await;
 }
 
 /// Every row with the same faults, which strike some times and then no more: every order ends by itself.

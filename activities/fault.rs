@@ -14,6 +14,9 @@ pub use redact::redacted;
 /// The counter of errors by vendor and kind.
 pub const ERRORS_METRIC: &str = "ez_vendor_errors_total";
 
+/// The kinds of faults there are: a failure's type in histories and the label in metrics.
+const KINDS: [&str; 3] = ["try_again", "outcome_unknown", "give_up"];
+
 /// What lies beneath a fault.
 pub type Cause = Box<dyn Error + Send + Sync>;
 
@@ -98,7 +101,7 @@ impl Vendor {
     /// Begins the counter of every vendor and kind at nought, so that the first error is seen as a rise.
     pub fn announce_all() {
         for vendor in [Self::Stripe, Self::Proxmox, Self::PowerDns, Self::Smtp, Self::Database] {
-            for kind in ["try_again", "outcome_unknown", "give_up"] {
+            for kind in KINDS {
                 metrics::counter!(ERRORS_METRIC, "vendor" => vendor.as_str(), "kind" => kind).increment(0);
             }
         }
@@ -189,7 +192,7 @@ impl From<Fault> for ActivityError {
 /// Source: temporalio-sdk 1.1 makes of a panic an application failure without a type, and repeats it.
 pub fn sorted(error: ActivityError) -> ActivityError {
     match error {
-        ActivityError::Application(failure) if failure.type_name().is_none() => {
+        ActivityError::Application(failure) if failure.type_name().is_none_or(|kind| !KINDS.contains(&kind)) => {
             let (doing, reason) = ("this program met a fault of its own".to_owned(), failure.to_string());
             Fault::GiveUp { doing, reason, source: None }.into_activity()
         }
@@ -235,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_is_not_repeated_and_a_fault_of_a_kind_keeps_it() {
+    fn a_panic_and_a_kind_nobody_knows_are_not_repeated_and_a_fault_of_a_kind_keeps_it() {
         let panic = || std::io::Error::other("Activity function panicked: no row for ann@example.test");
         let ActivityError::Application(told) = sorted(ActivityError::application(ApplicationFailure::new(panic())))
         else {
@@ -247,6 +250,12 @@ mod tests {
             "{told}"
         );
         assert!(!told.to_string().contains("ann@"), "{told}");
+
+        let strange = ApplicationFailure::builder(panic()).type_name("of_nobody".to_owned()).build();
+        let ActivityError::Application(told) = sorted(ActivityError::application(strange)) else {
+            panic!("not an application failure");
+        };
+        assert_eq!((told.type_name(), told.is_non_retryable()), (Some("give_up"), true));
 
         let ActivityError::Application(kept) = sorted(Vendor::Stripe.try_again("reading", panic()).into_activity())
         else {

@@ -125,10 +125,14 @@ async fn copies_come_although(house: &House, people: &[Customer], faults: &[(&st
 async fn a_customer_who_is_read_and_deleted_under_any_fault_has_a_copy_and_is_erased() {
     let house = open_with(house_of("erase-wire", 1)).await;
     let refusal = json!({"error": {"type": "invalid_request_error", "message": "not today"}});
-    let faults: [(&str, Value); 5] = [
+    let busy = |status: u16| json!({"kind": "status", "status": status, "body": "slow down", "times": 2});
+    let malformed = |shape: &str| json!({"kind": "malformed", "shape": shape, "times": 1});
+    let faults: [(&str, Value); 7] = [
         ("lost", json!({"kind": "drop", "times": 1})),
-        ("busy", json!({"kind": "status", "status": 503, "body": "slow down", "times": 2})),
-        ("malformed", json!({"kind": "malformed", "shape": "short", "times": 1})),
+        ("too many", busy(429)),
+        ("busy", busy(503)),
+        ("malformed", malformed("short")),
+        ("half", malformed("half")),
         ("hang", json!({"kind": "hang", "times": 1})),
         ("for good", json!({"kind": "status", "status": 400, "body": refusal})),
     ];

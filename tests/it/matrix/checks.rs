@@ -64,6 +64,28 @@ impl World {
         assert!(seen > taken, "{what}: {seen} places were looked at, {taken} were taken over");
     }
 
+    /// Whether everything there is belongs to one of these orders: what was made twice may bear nobody's mark.
+    pub(super) fn assert_nothing_of_nobody(&self, what: &str, orders: &[&Bought<'_>]) {
+        let is_machine_of =
+            |vm: &Value, order: &Bought<'_>| vm["config"].to_string().contains(&order.service.to_string());
+        let mut machines = list(&self.cluster["vms"]);
+        machines.retain(|vm| vm["template"] != true && !orders.iter().any(|order| is_machine_of(vm, order)));
+        assert_eq!(machines, Vec::<Value>::new(), "{what}: machines of nobody");
+        for kind in ["firewalls", "disks"] {
+            assert_eq!(list(&self.cluster["leftovers"][kind]), Vec::<Value>::new(), "{what}: {kind} of nobody");
+        }
+        let is_name_of =
+            |record: &Record, order: &Bought<'_>| record.name == order.name || record.content == order.name;
+        let of_nobody = |record: &&Record| !orders.iter().any(|order| is_name_of(record, order));
+        assert_eq!(self.names.iter().find(of_nobody), None, "{what}: a name of nobody");
+        for (kind, mark) in [("sessions", "/client_reference_id"), ("subscriptions", "/metadata/order")] {
+            let is_of = |row: &Value, order: &Bought<'_>| row.pointer(mark) == Some(&json!(order.order));
+            let mut rows = list(&self.stripe[kind]);
+            rows.retain(|row| !orders.iter().any(|order| is_of(row, order)));
+            assert_eq!(rows, Vec::<Value>::new(), "{what}: {kind} of nobody");
+        }
+    }
+
     /// One machine that runs behind its firewall, four names, one payment page, one subscription, and each charge once.
     async fn assert_delivered_once(&self, what: &str, order: &Bought<'_>) {
         let machines = self.machines_of(order);

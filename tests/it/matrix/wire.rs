@@ -70,6 +70,7 @@ async fn ended_well_with(house: &House, column: &str, cells: &[Cell<'_>], repeat
         world.assert_ended_well(&what, &cell.bought, repeats).await;
     }
     world.assert_places_were_seen(column);
+    world.assert_nothing_of_nobody(column, &cells.iter().map(|cell| &cell.bought).collect::<Vec<_>>());
     assert_stripe_contract(house).await;
     assert_asked_of_fakepve(house).await;
 }

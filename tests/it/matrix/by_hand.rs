@@ -33,6 +33,7 @@ pub(super) async fn by_hand(house: &House, workflow_id: &str, step: &str) {
         "protect" => {
             place.change(Method::PUT, "/firewall/options", &[("enable", "1"), ("ipfilter", "1")]).await;
         }
+        "start" => place.starts().await,
         "name" => place.names().publish(&place.published).await.expect("named by hand"),
         "suspend" => {
             place.change(Method::POST, "/status/stop", &[]).await;
@@ -40,9 +41,14 @@ pub(super) async fn by_hand(house: &House, workflow_id: &str, step: &str) {
             place.change(Method::PUT, "/config", &[("onboot", "0")]).await;
         }
         "resume" => {
-            place.change(Method::POST, "/status/start", &[]).await;
-            place.becomes("running").await;
+            place.starts().await;
             place.change(Method::PUT, "/config", &[("onboot", "1")]).await;
+        }
+        // It was stopped for it already.
+        "fit" => {
+            place.change(Method::PUT, "/config", &[("cores", "2"), ("memory", "4096")]).await;
+            place.change(Method::PUT, "/resize", &[("disk", "scsi0"), ("size", "40G")]).await;
+            place.starts().await;
         }
         "destroy" => {
             let machine = format!("/_control/vms/{}", place.vmid);
@@ -94,6 +100,11 @@ impl<'a> Place<'a> {
             .form(form);
         let answer = request.send().await.expect("an answer");
         assert!(answer.status().is_success(), "{path}: {:?}", answer.text().await);
+    }
+
+    async fn starts(&self) {
+        self.change(Method::POST, "/status/start", &[]).await;
+        self.becomes("running").await;
     }
 
     async fn becomes(&self, status: &str) {

@@ -26,7 +26,7 @@ pub(super) fn stripe(method: &'static str, path: String, contains: &str) -> Aim 
     Aim { vendor: Vendor::Stripe, method, path, contains: contains.to_owned() }
 }
 
-fn machine(order: &Bought<'_>, method: &'static str, act: &str) -> Aim {
+pub(super) fn machine(order: &Bought<'_>, method: &'static str, act: &str) -> Aim {
     Aim { vendor: Vendor::Machines, method, path: format!("/qemu/{}{act}", order.vmid), contains: String::new() }
 }
 

@@ -13,7 +13,7 @@ use super::{
     by_hand::by_hand,
     checks::{Repeats, World},
     order::{Bought, LIMIT, Story, When},
-    rows::{ROWS, Row, Vendor},
+    rows::{ROWS, Row, Vendor, machine, stripe},
     story::{Aim, Cell, control, decide_firmly},
 };
 use crate::{
@@ -298,7 +298,7 @@ fn task(order: &Bought<'_>, kind: &str) -> Aim {
 }
 
 /// What an activity asks for besides the one call that does its work.
-static OTHER_CALLS: [Row; 6] = [
+static OTHER_CALLS: [Row; 10] = [
     Row {
         activity: "payment.open_checkout",
         story: Story::Delivered,
@@ -354,6 +354,30 @@ static OTHER_CALLS: [Row; 6] = [
             path: format!("/v1/subscriptions/{}", order.subscription),
             contains: String::new(),
         },
+    },
+    Row {
+        activity: "machine.protect",
+        story: Story::Delivered,
+        when: When::Pay,
+        aim: |order| machine(order, "GET", "/firewall/ipset"),
+    },
+    Row {
+        activity: "machine.suspend",
+        story: Story::Resumed,
+        when: When::Delivered,
+        aim: |order| machine(order, "GET", "/status/current"),
+    },
+    Row {
+        activity: "payment.refund",
+        story: Story::GivenUp,
+        when: When::GiveUp,
+        aim: |order| stripe("GET", format!("subscription={}", order.subscription), ""),
+    },
+    Row {
+        activity: "payment.refund",
+        story: Story::GivenUp,
+        when: When::GiveUp,
+        aim: |order| stripe("GET", format!("payment_intent={}", order.intent), ""),
     },
 ];
 

@@ -20,9 +20,19 @@ pub(crate) struct Scale {
     pub(crate) one_by_one: bool,
 }
 
+fn is_long() -> bool {
+    std::env::var_os("EZ_TEST_LONG").is_some_and(|set| !set.is_empty())
+}
+
+/// What repeats tests by their names, with the seeds (`3`, `1..=10`) that `variable` names, at the scale of this run.
+pub(crate) fn repeat(variable: &str, seeds: &str, tests: &str) -> String {
+    let long = if is_long() { "EZ_TEST_LONG=1 " } else { "" };
+    format!("{long}{variable}={seeds} cargo test --locked --workspace --test it -- --ignored --nocapture {tests}")
+}
+
 /// What this run was asked for.
 pub(crate) fn scale() -> Scale {
-    if std::env::var_os("EZ_TEST_LONG").is_some_and(|set| !set.is_empty()) {
+    if is_long() {
         Scale {
             storm_orders: 500,
             drill_orders: 150,

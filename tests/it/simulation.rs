@@ -53,9 +53,9 @@ fn policy() -> PolicySecs {
     }
 }
 
-/// What repeats the life of one seed.
-fn repeat(seed: &str) -> String {
-    format!("{SEED}={seed} cargo test --locked --workspace --test it -- --ignored --nocapture simulation")
+/// What repeats the lives of these seeds.
+fn repeat(seeds: &str) -> String {
+    crate::scale::repeat(SEED, seeds, "simulation")
 }
 
 /// Lets the seeds of one house live, heals it, and gives what does not agree in the end, by seed. Adds what struck it.
@@ -113,7 +113,9 @@ async fn whatever_is_lost_doubled_shuffled_or_killed_everything_agrees_in_the_en
         let left = simulate(&stage, number, &lives, &mut struck).await;
         let told: Vec<String> =
             left.iter().map(|(seed, why)| format!("{why}\n  repeat: {}", repeat(&seed.to_string()))).collect();
-        assert!(left.is_empty(), "not agreed after {AGREED_LIMIT:?}:\n{}", told.join("\n"));
+        let all = [lives.first(), lives.last()].map(|seed| seed.map_or_else(String::new, u64::to_string)).join("..=");
+        let told = format!("{}\n  with its neighbours: {}", told.join("\n"), repeat(&all));
+        assert!(left.is_empty(), "not agreed after {AGREED_LIMIT:?}:\n{told}");
     }
     eprintln!("simulation: what struck, and how often: {struck:?}");
     // One seed alone may have thrown fair weather.

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::{
     buyers::{self, Answer},
     mortals::{PARTS, Part, Stage, stage},
-    scale::{scale, seeds},
+    scale::{repeat, scale, seeds},
     shop::until,
     world::{count, list, vendors},
 };
@@ -125,10 +125,7 @@ async fn weather(stage: &Stage, shape: Shape, seed: u64) -> Duration {
         Shape::Burst => "storm::orders_paid_in_a_burst",
         Shape::Paced => "storm::orders_paid_at_a_pace",
     };
-    eprintln!(
-        "storm {shape:?} {seed}: {plan:?}; repeat with \
-         EZ_STORM_SEED={seed} cargo test --locked --workspace --test it -- --ignored --nocapture {test}"
-    );
+    eprintln!("storm {shape:?} {seed}: {plan:?}; repeat with {}", repeat("EZ_STORM_SEED", &seed.to_string(), test));
     let name = format!("storm-{}-{seed}", format!("{shape:?}").to_lowercase());
     let options = HouseOptions { policy: policy(), wide: true, ..HouseOptions::named(&name) };
     let house = House::start(stage.engine, options).await.unwrap_or_else(|fault| panic!("{name}: {fault:?}"));

@@ -89,9 +89,6 @@ fn cell(activity: &str, column: &str) -> Option<Cell> {
         ("round.events" | "round.compare", "fails for good") => Impossible(
             "it only reads at Stripe and asks for looks: the next round does it all, and an old round is alerted",
         ),
-        ("privacy.look", _) if column != "undo run twice" => {
-            Impossible("it looks at one row and notes when; the next look does the same")
-        }
         (_, "run twice") => Shown("again"),
         (_, "undo run twice") if UNDOS.contains(&activity) => Shown("again"),
         (_, "undo run twice") => Impossible("it takes nothing back"),

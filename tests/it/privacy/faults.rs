@@ -19,13 +19,16 @@ const LATER: Duration = Duration::from_mins(2);
 
 /// A house whose erasures and copies can be spoilt at the database.
 async fn spoilt_house(name: &str) -> House {
+    spoilt_at(name, &["insert or update on erasures", "insert or update on data_exports"]).await
+}
+
+/// A house that can be spoilt after each of these changes.
+async fn spoilt_at(name: &str, changes: &[&str]) -> House {
     let options = house_of(name, 1).with_links().with("EZ_DATABASE_POOL_SIZE", "30");
     let house = open_with(options).await;
     sqlx::raw_sql(TRIGGERS).execute(house.db()).await.expect("the triggers");
-    for table in ["erasures", "data_exports"] {
-        let trigger = format!(
-            "create trigger matrix after insert or update on {table} for each row execute function matrix_strike()"
-        );
+    for change in changes {
+        let trigger = format!("create trigger matrix after {change} for each row execute function matrix_strike()");
         sqlx::raw_sql(sqlx::AssertSqlSafe(trigger)).execute(house.db()).await.expect("a trigger");
     }
     house
@@ -299,4 +302,32 @@ async fn what_the_tables_refuse_for_good_waits_for_staff_who_can_only_retry_it()
             copies_come_once(&house, &[somebody]).await;
         }
     }
+}
+
+/// A look notes when it was made, which nothing else does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_look_at_an_erasure_is_made_again_under_any_fault() {
+    let house = spoilt_at("erase-looks", &["update of read_at on erasures"]).await;
+    let kinds = [("busy", 3), ("hang", 1), ("lose", 1), ("garble", 1), ("hold", 1), ("refuse", i32::MAX)];
+    let (people, mut users) = (crowd(&house, kinds.len()).await, vec![]);
+    for (somebody, (kind, times)) in people.iter().zip(kinds) {
+        let (_, user) = ids(&house, &somebody.email).await;
+        lay(&house, user, ("erasures", "waiting"), kind, times).await;
+        users.push(user);
+    }
+    join_all(people.iter().map(|somebody| ask_and_confirm(&house, somebody))).await;
+    let all = i64::try_from(kinds.len()).expect("few");
+    until("every look is spoilt", LATER, || async { (struck(&house).await == all).then_some(()) }).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    house.kill_worker().await.expect("kill -9");
+    house.start_worker().await.expect("a new worker");
+    let refused = users.last().copied().expect("somebody");
+    let workflow = format!("erasure-{}", erasure_is(&house, refused, "waiting").await);
+    assert_eq!(waiting_step(&house, &workflow).await, "record");
+    sqlx::query("delete from matrix_faults").execute(house.db()).await.expect("mended");
+    decide_firmly(&house, &workflow, &[("verdict", "retry")]).await;
+    for user in users {
+        erasure_is(&house, user, "done").await;
+    }
+    assert_eq!(count(house.db(), "select count(*) from attention").await, 1, "staff were asked for more than one look");
 }

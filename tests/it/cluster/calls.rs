@@ -122,6 +122,11 @@ async fn is_given_up_while_locked(house: &House, client: &Client) {
 async fn every_call_the_portal_makes_of_a_cluster_is_taken_by_fakepve() {
     let options = HouseOptions { cluster: Cluster::Fakepve, ..HouseOptions::named("fakepve-calls") };
     let house = open_with(options.with_gates()).await;
+    let report = house.run_ez(&["doctor"], "").await.unwrap_or_else(|fault| format!("{fault:?}"));
+    assert!(
+        report.contains("node pve1 has storage for disks") && report.contains("template 9000 is on pve1"),
+        "{report}"
+    );
     let client = house.temporal().await.expect("Temporal");
     let mut grown = Bought::new(&house, Story::Grown, "calls-grown").await;
     delivered(&mut grown, &client).await;
@@ -129,11 +134,6 @@ async fn every_call_the_portal_makes_of_a_cluster_is_taken_by_fakepve() {
     grown.is_told("service_resized").await;
     is_readdressed(&house, &grown).await;
     is_given_up_while_locked(&house, &client).await;
-    let report = house.run_ez(&["doctor"], "").await.unwrap_or_else(|fault| format!("{fault:?}"));
-    assert!(
-        report.contains("node pve1 has storage for disks") && report.contains("template 9000 is on pve1"),
-        "{report}"
-    );
 
     let gate = house.machines_gate().expect("a gate");
     let requests = gate.requests(Some("/api2/json/")).await.expect("the requests");

@@ -298,7 +298,7 @@ fn task(order: &Bought<'_>, kind: &str) -> Aim {
 }
 
 /// What an activity asks for besides the one call that does its work.
-static OTHER_CALLS: [Row; 10] = [
+static OTHER_CALLS: [Row; 9] = [
     Row {
         activity: "payment.open_checkout",
         story: Story::Delivered,
@@ -372,12 +372,6 @@ static OTHER_CALLS: [Row; 10] = [
         story: Story::GivenUp,
         when: When::GiveUp,
         aim: |order| stripe("GET", format!("subscription={}", order.subscription), ""),
-    },
-    Row {
-        activity: "payment.refund",
-        story: Story::GivenUp,
-        when: When::GiveUp,
-        aim: |order| stripe("GET", format!("payment_intent={}", order.intent), ""),
     },
 ];
 

@@ -8,6 +8,8 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use url::Url;
 
+use crate::options::Post;
+
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// A stand-in's control API: faults, requests seen, state.
@@ -122,13 +124,17 @@ impl Letter {
 /// Every letter sent.
 #[derive(Clone, Debug)]
 pub struct Mailbox {
-    /// The stand-in's control API.
+    /// The stand-in's control API; the REST of maildev in a house that hands its letters to it.
     pub control: Control,
+    pub(crate) post: Post,
 }
 
 impl Mailbox {
     /// The letters to `address` whose subject contains `subject` in any case, oldest first.
     pub async fn letters(&self, address: &str, subject: &str) -> Result<Vec<Letter>> {
+        if self.post == Post::Maildev {
+            return self.letters_at_maildev(address, subject).await;
+        }
         let mut url = self.control.base.join("/api/v1/search")?;
         url.query_pairs_mut().append_pair("query", &format!("to:{address}")).append_pair("limit", "500");
         let answer = answered(self.control.http.get(url)).await?;
@@ -139,6 +145,28 @@ impl Mailbox {
             let its_subject = message["Subject"].as_str().unwrap_or_default().to_lowercase();
             if its_subject.contains(&subject.to_lowercase()) {
                 letters.push(self.letter(message["ID"].as_str().context("a message without an ID")?).await?);
+            }
+        }
+        Ok(letters)
+    }
+
+    /// maildev lists whole messages, in no order after it was started again.
+    async fn letters_at_maildev(&self, address: &str, subject: &str) -> Result<Vec<Letter>> {
+        let answer = self.control.get("/email").await?;
+        let mut found = answer.as_array().cloned().with_context(|| format!("no messages in {answer}"))?;
+        found.sort_by_key(|message| text_of(&message["time"]));
+        let mut letters = Vec::new();
+        for message in found {
+            let text = |name: &str| text_of(&message[name]);
+            let mut receivers = message["to"].as_array().into_iter().flatten();
+            let is_to = receivers.any(|to| text_of(&to["address"]).eq_ignore_ascii_case(address));
+            if is_to && text("subject").to_lowercase().contains(&subject.to_lowercase()) {
+                letters.push(Letter {
+                    id: text("id"),
+                    subject: text("subject"),
+                    text: text("text"),
+                    html: text("html"),
+                });
             }
         }
         Ok(letters)

@@ -29,7 +29,7 @@ pub use crowd::{LINES_EACH, Past};
 pub use customer::{Customer, DECLINED_CARD, FAILS_LATER_CARD, GOOD_CARD, OrderForm, order_id};
 pub use engine::Engine;
 pub use house::House;
-pub use options::{Cluster, HouseOptions, PolicySecs};
+pub use options::{Cluster, HouseOptions, PolicySecs, Post};
 pub use place::{Place, house_folder, repository};
 pub use ports::free_port;
 pub use process::{Launch, Running};

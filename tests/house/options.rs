@@ -14,6 +14,16 @@ pub enum Cluster {
     Fakepve,
 }
 
+/// Which mail server a house hands its letters to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Post {
+    /// Our stand-in, with faults that can be switched on.
+    #[default]
+    StandIn,
+    /// maildev, an independent mail server with pages and a parser of its own.
+    Maildev,
+}
+
 /// Patience of orders and subscriptions in seconds; short, so that a life passes while one watches.
 #[derive(Clone, Debug)]
 pub struct PolicySecs {
@@ -76,6 +86,8 @@ pub struct HouseOptions {
     pub name: String,
     /// Where machines come from.
     pub cluster: Cluster,
+    /// Where letters go.
+    pub post: Post,
     /// How patient it is.
     pub policy: PolicySecs,
     /// How long Stripe's month is; `None` leaves a month a month.
@@ -104,6 +116,7 @@ impl HouseOptions {
         Self {
             name: name.to_owned(),
             cluster: Cluster::StandIn,
+            post: Post::StandIn,
             policy: PolicySecs::default(),
             month_secs: None,
             time_scale: 0.05,

@@ -13,7 +13,7 @@ use url::Url;
 
 use crate::control::{Control, Machines, Mailbox};
 use crate::engine::{Engine, listens};
-use crate::options::{Cluster, HouseOptions};
+use crate::options::{Cluster, HouseOptions, Post};
 use crate::place::repository;
 use crate::ports::free_port;
 use crate::process::{Launch, Running};
@@ -70,7 +70,7 @@ impl StandIns {
     pub(crate) async fn start(engine: &Engine, options: &HouseOptions, home: &Path, portal: &Url) -> Result<Self> {
         let logs = home.join("logs");
         let stripe = StripeLaunch::new(engine, options, portal, &logs.join(MOCK_REFUSALS))?;
-        let mail = MailLaunch::new(home)?;
+        let mail = MailLaunch::new(options.post, home)?;
         let proxmox_token_secret = uuid::Uuid::new_v4().to_string();
         let proxmox_ca = home.join("proxmox-ca.pem");
         let proxmox_port = free_port()?;
@@ -115,7 +115,7 @@ impl StandIns {
             proxmox_token_id: TOKEN_ID,
             proxmox_token_secret,
             proxmox_ca,
-            mail: Mailbox { control: Control::new(mail.url) },
+            mail: Mailbox { control: Control::new(mail.url), post: options.post },
             smtp_url: mail.smtp_url,
             processes,
             mail_server,
@@ -191,16 +191,32 @@ struct MailLaunch {
 }
 
 impl MailLaunch {
-    fn new(home: &Path) -> Result<Self> {
+    fn new(post: Post, home: &Path) -> Result<Self> {
         let ports @ [smtp, pages] = [free_port()?, free_port()?];
-        let launch = Launch::new("mail", own_binary("standins")?)
-            .args(["mail", "--listen", &format!("127.0.0.1:{smtp}"), "--http-listen", &format!("127.0.0.1:{pages}")])
-            .args(["--spool".as_ref(), home.join("spool").as_os_str()]);
         let password = format!("{:032x}", rand::random::<u128>());
+        let spool = home.join("spool");
+        let launch = match post {
+            Post::StandIn => stand_in_post(ports, &spool)?,
+            Post::Maildev => maildev(ports, &password, &spool)?,
+        };
         let (url, smtp_url) =
             (format!("http://127.0.0.1:{pages}").parse()?, format!("smtp://ez:{password}@127.0.0.1:{smtp}").parse()?);
         Ok(Self { launch, ports, url, smtp_url })
     }
+}
+
+fn stand_in_post([smtp, pages]: [u16; 2], spool: &Path) -> Result<Launch> {
+    Ok(Launch::new("mail", own_binary("standins")?)
+        .args(["mail", "--listen", &format!("127.0.0.1:{smtp}"), "--http-listen", &format!("127.0.0.1:{pages}")])
+        .args(["--spool".as_ref(), spool.as_os_str()]))
+}
+
+/// Unlike the stand-in, it takes nothing from whoever does not log in.
+fn maildev([smtp, pages]: [u16; 2], password: &str, spool: &Path) -> Result<Launch> {
+    Ok(Launch::new("maildev", tool("maildev-node", "tests/house/install-tools test")?)
+        .args(["--ip", "127.0.0.1", "--smtp", &smtp.to_string(), "--web", &pages.to_string()])
+        .args(["--incoming-user", "ez", "--incoming-pass", password])
+        .args(["--mail-directory".as_ref(), spool.as_os_str()]))
 }
 
 fn stand_in_cluster(options: &HouseOptions, port: u16, control_port: u16, secret: &str, ca: &Path) -> Result<Launch> {

@@ -32,6 +32,7 @@
 //! | `growth_history` | a year of one subscription keeps a small history in Temporal |
 //! | `skipped` | three years of the workflows' own timers, with a server that skips time |
 //! | `outage` | Temporal, PostgreSQL or the mail server away |
+//! | `post` | every kind of letter at a mail server that we did not write, with a reader of its own |
 //! | `doctor` | every fault of settings and connections has a line of its own |
 //! | `doctor_production` | every setting that is unsafe with customers and money is named |
 //! | `alerts` | every alert is sound, fires when it should, is about a metric that exists, and has a page |
@@ -79,6 +80,7 @@ mod money;
 mod mortals;
 mod observatory;
 mod outage;
+mod post;
 mod privacy;
 mod refusals;
 mod replay;

@@ -117,13 +117,23 @@ pub(crate) fn list(value: &Value) -> Vec<Value> {
     }
 }
 
+/// Whether one of the cluster's tasks is not over.
+pub(crate) fn is_running(task: &Value) -> bool {
+    task["endtime"].is_null()
+}
+
+/// Whether money is held for us that nobody took.
+pub(crate) fn is_uncaptured(charge: &Value) -> bool {
+    charge["paid"] == true && charge["captured"] == false
+}
+
 /// How many rows a query counts.
 pub(crate) async fn count(db: &PgPool, query: &'static str) -> i64 {
     sqlx::query_scalar(query).fetch_one(db).await.unwrap_or_else(|fault| panic!("{query}: {fault}"))
 }
 
-/// Asks the vendors themselves whether anything of ours is left: no machine, disk, firewall rule, name, open payment page,
-/// live subscription, unreturned money, reservation, entitlement or service, and no letter sent twice.
+/// Asks the vendors themselves whether anything of ours is left: no machine, disk, firewall rule, running task, name, open
+/// payment page, live subscription, unreturned or uncaptured money, reservation, entitlement or service, and no letter sent twice.
 pub(crate) async fn assert_clean_slate(house: &House, what: &str) {
     let world = vendors(house).await;
     assert_eq!(world.machines, BTreeMap::new(), "{what}: a machine is left");
@@ -133,6 +143,8 @@ pub(crate) async fn assert_clean_slate(house: &House, what: &str) {
     for kind in ["firewalls", "disks"] {
         assert_eq!(list(&world.machine_state["leftovers"][kind]), Vec::<Value>::new(), "{what}: {kind} left behind");
     }
+    let cluster = house.proxmox().expect("a stand-in").state().await.expect("the cluster");
+    assert_eq!(list(&cluster["tasks"]).into_iter().find(is_running), None, "{what}: a task runs");
     assert_eq!(world.names, Vec::<Record>::new(), "{what}: a name is left");
     for session in &world.money["sessions"] {
         assert_ne!(session["status"], "open", "{what}: a payment page is open");
@@ -144,6 +156,7 @@ pub(crate) async fn assert_clean_slate(house: &House, what: &str) {
         assert_ne!(invoice["status"], "open", "{what}: an invoice is open");
     }
     for charge in &world.money["charges"] {
+        assert!(!is_uncaptured(charge), "{what}: a charge is not captured: {charge}");
         if charge["paid"] == true {
             assert_eq!(charge["amount_refunded"], charge["amount"], "{what}: money was not given back");
         }

@@ -134,7 +134,9 @@ impl MachineDesk {
     pub async fn destroy(self: Arc<Self>, ctx: ActivityContext, machine: MachineRef) -> Result<(), ActivityError> {
         let doing = doing("destroying", &machine);
         alive(&ctx, &doing.clone(), |progress| async move {
-            self.proxmox.destroy(&target(&machine), &progress).await.map_err(|error| error.into_fault(doing))
+            let copied_on = self.copied_on(&machine, &doing).await?;
+            let destroyed = self.proxmox.destroy(&target(&machine), &copied_on, &progress).await;
+            destroyed.map_err(|error| error.into_fault(doing))
         })
         .await
     }
@@ -152,6 +154,13 @@ impl MachineDesk {
         let mut brief = found.ok_or_else(|| nothing("does not exist"))?;
         let place = brief.place.take().ok_or_else(|| nothing("has no place reserved"))?;
         Ok((brief, place))
+    }
+
+    /// The node that copies the machine: its template's. Of an order that nobody knows any more, the one it was put on.
+    async fn copied_on(&self, machine: &MachineRef, doing: &str) -> Result<String, Fault> {
+        let brief = self.store.brief(machine.order).await.map_err(|error| name::of_store(doing, error))?;
+        let place = brief.and_then(|brief| brief.place);
+        Ok(place.map_or_else(|| machine.node.clone(), |place| place.template_node))
     }
 
     /// The customer's key, or a password that is the same however often this runs: the first one sealed stays.

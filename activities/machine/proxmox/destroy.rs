@@ -19,11 +19,11 @@ const IDLE_LOOKS_MAX: u32 = 5;
 const LOOKS_MAX: u32 = 10;
 
 impl ProxmoxApi {
-    /// Destroys a machine, its disks and its firewall rules.
+    /// Destroys a machine, its disks and its firewall rules. Its clone, if one runs, runs on `copied_on`, the template's node.
     ///
     /// *Idempotence*: not there is done, if Proxmox was well enough to say so; one that is still being cloned is waited for.
     /// *Errors*: [`ProxmoxError::NotOurs`] where the stamp does not match; that machine is left alone.
-    pub async fn destroy(&self, target: &Target, progress: &Progress) -> Result<(), ProxmoxError> {
+    pub async fn destroy(&self, target: &Target, copied_on: &str, progress: &Progress) -> Result<(), ProxmoxError> {
         if let Some(upid) = progress.resumed() {
             // Whatever became of it, the look below says what is left to do.
             let _ = self.finished(upid, progress).await;
@@ -38,7 +38,7 @@ impl ProxmoxApi {
             let owner = machine.owner(target.service);
             // Whose it is shows only when its copying has begun; it can be destroyed only when that is over.
             if owner != Owner::Other && machine.is_being_made() && idle_looks < IDLE_LOOKS_MAX {
-                idle_looks = if self.clones_run(&machine.node).await? { 0 } else { idle_looks + 1 };
+                idle_looks = if self.clones_run(copied_on).await? { 0 } else { idle_looks + 1 };
                 time::sleep(PAUSE).await;
                 continue;
             }

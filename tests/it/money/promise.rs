@@ -1,5 +1,5 @@
 //! The promise of delivery: an order that is not delivered in time is undone and paid back by itself, and the customer is told.
-use house::{Customer, HouseOptions, OrderForm, PolicySecs};
+use house::{Catalogue, Customer, HouseOptions, OrderForm, PolicySecs};
 use serde_json::{Value, json};
 
 use super::story::{becomes, open_page, pay};
@@ -172,4 +172,39 @@ async fn an_order_that_becomes_ready_in_the_same_moment_is_delivered_or_paid_bac
     );
     assert_eq!(many(world.money["charges"].len()), ORDERS);
     assert_eq!(count(house.db(), "select count(*) from attention where settled_at is null").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_machine_of_a_late_order_that_another_node_still_copies_is_destroyed_when_it_is_copied() {
+    let policy = PolicySecs { delivery: 2, ..PolicySecs::default() };
+    // A copy takes some twenty seconds; its task runs where the template is.
+    let options = HouseOptions { policy, time_scale: 50.0, ..HouseOptions::named("late-copied") };
+    let nodes = |catalogue: &mut Catalogue| catalogue.nodes.retain(|node| node.name == "pve2");
+    let house = open_with(HouseOptions { change_catalogue: nodes, ..options }).await;
+    let customer = Customer::signed_in(&house).await.expect("a customer");
+    let cluster = house.proxmox().expect("a stand-in");
+    let lost = json!({"kind": "drop", "method": "POST", "path": "/clone", "times": 1});
+    cluster.add_fault(lost).await.expect("an answer is lost");
+    customer.buy(&OrderForm::small("late-4")).await.expect("buying");
+    until("it is late and paid back", SOON, || async {
+        (vendors(&house).await.money["refunds"].len() == 1).then_some(())
+    })
+    .await;
+    // Who asks from here on is no longer who copies.
+    cluster.forget_requests().await.expect("forgotten");
+    until("the order is abandoned", SOON * 2, || async {
+        (count(house.db(), "select count(*) from orders where status = 'abandoned'").await == 1).then_some(())
+    })
+    .await;
+    let asked = cluster.requests(None).await.expect("the requests");
+    let lists_asked = |node: &str| {
+        let list = format!("/nodes/{node}/tasks");
+        asked.iter().filter(|request| request["path"].as_str().is_some_and(|path| path.ends_with(&list))).count()
+    };
+    assert!(lists_asked("pve1") > 0, "nobody asked whether it is still copied");
+    assert_eq!(lists_asked("pve2"), 0, "a node was asked that copies nothing");
+    let destroyed = asked.iter().filter(|request| request["method"] == "DELETE").count();
+    assert_eq!(destroyed, 1, "it was to be destroyed while it was copied");
+    assert_clean_slate(&house, "late while another node copies it").await;
+    assert_eq!(count(house.db(), "select count(*) from attention").await, 0, "somebody had to help");
 }

@@ -190,11 +190,10 @@ async fn needs(store: &Store) -> anyhow::Result<Needs> {
 /// Machines that nobody wants any more.
 async fn machines(config: &Config) -> anyhow::Result<String> {
     let strays = strays::find(&wiring::store(config)?, &wiring::proxmox(config)?).await?;
-    if strays.is_empty() {
-        return Ok("none is left that no order wants".to_owned());
+    if strays.left.is_empty() {
+        return Ok(strays.to_string());
     }
-    let named: Vec<String> = strays.iter().map(ToString::to_string).collect();
-    bail!(named.join("; "))
+    bail!("{strays}")
 }
 
 async fn dns(config: &Config) -> anyhow::Result<String> {

@@ -12,6 +12,7 @@
 //! 4. Every payment event of the gap is due again.
 //! 5. Letters that were begun and that nobody is known to have begin again, unless Temporal knows what became of them.
 //! 6. Stripe's list of events is gone through for what no webhook told, and everything that lives is compared with Stripe.
+//! 7. Machines of orders that are over are named. Nothing is done about them.
 use std::{
     collections::BTreeMap,
     io::{self, Write},
@@ -48,7 +49,7 @@ use temporalio_common::protos::temporal::api::{common::v1::Payloads, history::v1
 use time::OffsetDateTime;
 use workflows::{covered::CoveredOrder, order::Order, subscription::Subscription};
 
-use crate::{attributes::found_by, config::Config, wiring};
+use crate::{attributes::found_by, config::Config, strays, wiring};
 
 /// What differs has to differ this much later too: a fact may just be on its way.
 const BETWEEN_COMPARISONS: Duration = Duration::from_secs(5);
@@ -119,6 +120,11 @@ pub(crate) async fn run(config: &Config, hours: u64, restored: bool) -> anyhow::
     writeln!(told, "payment events due again: {}; payments left for staff: {}", tally.events, tally.for_staff)?;
     writeln!(told, "letters looked after: {}", tally.letters)?;
     writeln!(told, "events no webhook told: {missed}; differences being looked at: {differ}")?;
+    // All the rest is done, so a cluster that does not answer ends nothing.
+    match strays::find(&gap.store, &wiring::proxmox(config)?).await {
+        Ok(strays) => writeln!(told, "machines: {strays}")?,
+        Err(fault) => writeln!(told, "machines could not be looked through: {fault:#}")?,
+    }
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 //! what no order knows is nobody's to judge but a person's.
 use std::{fmt, time::Duration};
 
-use activities::machine::proxmox::{BareCopy, ProxmoxApi};
+use activities::machine::proxmox::{BareCopies, BareCopy, ProxmoxApi};
 use domain::{ids::OrderId, order::OrderStatus};
 use store::{Store, StoreError};
 use tokio_util::sync::CancellationToken;
@@ -28,13 +28,33 @@ impl fmt::Display for Stray {
     }
 }
 
+/// What a look through the cluster found.
+pub(crate) struct Strays {
+    /// Every machine that nobody wants any more.
+    pub(crate) left: Vec<Stray>,
+    /// How many machines may be one and could not be read.
+    unread: usize,
+}
+
+impl fmt::Display for Strays {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.left.is_empty() {
+            write!(f, "none is left that no order wants")?;
+        }
+        for (index, stray) in self.left.iter().enumerate() {
+            write!(f, "{}{stray}", if index == 0 { "" } else { "; " })?;
+        }
+        if self.unread == 0 { Ok(()) } else { write!(f, "; of {} it could not be read", self.unread) }
+    }
+}
+
 /// Looks through the cluster until `stop`. Several workers may do it side by side: they only look.
 pub(crate) async fn keep(store: Store, proxmox: ProxmoxApi, stop: CancellationToken) {
     metrics::gauge!(STRAYS_METRIC).set(0.0);
     loop {
         let rest = match find(&store, &proxmox).await {
             Ok(strays) => {
-                tell(&strays);
+                tell(&strays.left);
                 EVERY
             }
             Err(fault) => {
@@ -55,17 +75,18 @@ pub(crate) async fn keep(store: Store, proxmox: ProxmoxApi, stop: CancellationTo
 /// Every machine that nobody wants any more.
 ///
 /// *Errors*: the cluster or the database does not answer.
-pub(crate) async fn find(store: &Store, proxmox: &ProxmoxApi) -> anyhow::Result<Vec<Stray>> {
-    let mut strays = vec![];
-    for copy in proxmox.bare_copies().await? {
+pub(crate) async fn find(store: &Store, proxmox: &ProxmoxApi) -> anyhow::Result<Strays> {
+    let BareCopies { found, unread } = proxmox.bare_copies().await?;
+    let mut left = vec![];
+    for copy in found {
         // An order ends after its machine was destroyed: one that was being destroyed just now is gone when its order is over.
         if let Some(order) = not_wanted_by(store, &copy).await?
             && proxmox.is_still_there(&copy).await?
         {
-            strays.push(Stray { copy, order });
+            left.push(Stray { copy, order });
         }
     }
-    Ok(strays)
+    Ok(Strays { left, unread })
 }
 
 /// The order that a copy was made for, when it is over, or was delivered with another machine. A service that we do not know may

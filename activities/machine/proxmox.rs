@@ -40,7 +40,7 @@ pub use check::Needs;
 pub use client::SettingsFault;
 pub use clone::CloneJob;
 pub use error::{Call, ProxmoxError};
-pub use found::{BareCopy, FoundMachine};
+pub use found::{BareCopies, BareCopy, FoundMachine};
 pub use setup::{Access, Interface, Setup};
 
 /// Which machine, and whose it must be. Nothing is done to a machine before its stamp was read and matched.

@@ -133,3 +133,39 @@ async fn a_clone_begun_after_its_number_was_given_back_is_shown_and_neither_take
     let line = machines_line(&house).await;
     assert!(line.starts_with("ok"), "{line}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_could_not_be_read_is_counted_and_a_reconciliation_names_what_is_left() {
+    let policy = PolicySecs { payment_window: 3, ..PolicySecs::default() };
+    let house = open_with(HouseOptions { policy, ..HouseOptions::named("unread") }).await;
+    let customer = Customer::signed_in(&house).await.expect("a customer");
+    let cluster = house.proxmox().expect("a stand-in");
+    plant(&house, 150_000, "somebody else").await;
+    let unread = json!({"kind": "status", "status": 500, "method": "GET", "path": "/qemu/150000/config"});
+    let unread = cluster.add_fault(unread).await.expect("a fault");
+    let line = machines_line(&house).await;
+    assert!(line.starts_with("ok") && line.contains("of 1 it could not be read"), "{line}");
+
+    customer.order(&OrderForm::small("late-3")).await.expect("ordering");
+    let (order, service): (Uuid, Uuid) =
+        sqlx::query_as("select id, service_id from orders").fetch_one(house.db()).await.expect("one order");
+    until("nobody paid", SOON, || async { (status(&house, order).await == "lapsed").then_some(()) }).await;
+    plant(&house, 150_001, &format!("ez-service: {service}")).await;
+    for told in [machines_line(&house).await, reconciled(&house).await] {
+        assert!(told.contains(&format!("machine 150001 on pve1 was copied for order {order}")), "{told}");
+        assert!(told.contains("of 1 it could not be read"), "{told}");
+    }
+
+    cluster.remove_fault(unread).await.expect("it can be read again");
+    cluster.delete("/_control/vms/150001").await.expect("destroyed by hand");
+    for told in [machines_line(&house).await, reconciled(&house).await] {
+        assert!(told.contains("none is left that no order wants") && !told.contains("could not be"), "{told}");
+    }
+    cluster.add_fault(json!({"kind": "status", "status": 500, "path": "/cluster/resources"})).await.expect("away");
+    let told = reconciled(&house).await;
+    assert!(told.contains("machines could not be looked through"), "a cluster that is away ends it otherwise: {told}");
+}
+
+async fn reconciled(house: &House) -> String {
+    house.run_ez(&["reconcile"], "").await.expect("reconciled")
+}

@@ -34,6 +34,15 @@ pub struct BareCopy {
     pub service: ServiceId,
 }
 
+/// What a look through the cluster found.
+#[derive(Debug, Default)]
+pub struct BareCopies {
+    /// Every bare copy that could be read.
+    pub found: Vec<BareCopy>,
+    /// How many machines may be one and could not be read.
+    pub unread: usize,
+}
+
 impl ProxmoxApi {
     /// The machine that carries a service's stamp, wherever it is in the cluster.
     ///
@@ -57,12 +66,12 @@ impl ProxmoxApi {
     }
 
     /// Every bare copy in the cluster: one list, and a look at each machine that stands still and has no tag of ours. A machine
-    /// that cannot be read is left out, because a stranger's must not hide ours.
+    /// that cannot be read is counted and left out, because a stranger's must not hide ours.
     ///
     /// *Errors*: the list was not given.
-    pub async fn bare_copies(&self) -> Result<Vec<BareCopy>, ProxmoxError> {
+    pub async fn bare_copies(&self) -> Result<BareCopies, ProxmoxError> {
         let all: Vec<Value> = self.client.get("/cluster/resources", &json!({"type": "vm"})).await?;
-        let mut found = vec![];
+        let mut copies = BareCopies::default();
         for listed in all {
             let stands_still = listed["status"] == "stopped";
             let Some((vmid, node)) = place(&listed).filter(|_| stands_still) else { continue };
@@ -72,12 +81,15 @@ impl ProxmoxApi {
             match self.listed_at(node, vmid).await {
                 Ok(machine) => {
                     let service = machine.and_then(|machine| machine.service());
-                    found.extend(service.map(|service| BareCopy { vmid, node: node.to_owned(), service }));
+                    copies.found.extend(service.map(|service| BareCopy { vmid, node: node.to_owned(), service }));
                 }
-                Err(error) => tracing::warn!(%error, vmid = vmid.0, "whose copy a machine is could not be read"),
+                Err(error) => {
+                    tracing::warn!(%error, vmid = vmid.0, "whose copy a machine is could not be read");
+                    copies.unread += 1;
+                }
             }
         }
-        Ok(found)
+        Ok(copies)
     }
 
     /// Whether a bare copy is still there.

@@ -1,5 +1,5 @@
 //! Seeded simulation: customers live as a seed says in a house where calls are lost, reports are lost, doubled and shuffled,
-//! and every part dies. Then everything is healed, and everything must agree.
+//! letters are not answered for, and every part dies. Then everything is healed, and everything must agree.
 //!
 //! Seeds share houses, so that a hundred of them fit beside the other tests. Each throws rates of its own, which hold for the
 //! whole house while it is that seed's turn: a life meets the weather of its neighbours, too. The deaths are thrown for a house.
@@ -78,8 +78,8 @@ async fn simulate(
     let customers = buyers::customers(&house, lives.len()).await;
     let began = Instant::now();
     let whole_lives = lives.iter().zip(&customers).map(|(seed, customer)| Fate::of(*seed).live(&house, customer));
-    tokio::join!(weather::blow(&weathers, &house), join_all(whole_lives), deaths.kill(stage, &house));
-    weather::clears(&house).await;
+    tokio::join!(weather::blow(&weathers, &house, struck), join_all(whole_lives), deaths.kill(stage, &house));
+    weather::clears(&house, struck).await;
     let healed = Instant::now();
     weather::count_struck(&house, struck).await;
     let mut left = disagreements(&house, lives, &customers).await;

@@ -3,7 +3,7 @@
 //! | call | does |
 //! |---|---|
 //! | `POST /_control/faults` | adds one fault (JSON, below); answers it with its `id` |
-//! | `GET /_control/faults` | lists the faults still in force |
+//! | `GET /_control/faults` | lists the faults still in force, and how often each `struck` |
 //! | `DELETE /_control/faults`, `DELETE /_control/faults/{id}` | clears them all, or one |
 //! | `GET /_control/requests[?path=part]` | lists the vendor requests seen, oldest first |
 //! | `DELETE /_control/requests` | forgets them |
@@ -100,6 +100,9 @@ pub(crate) struct Fault {
     /// How often they were thrown.
     #[serde(skip)]
     pub(crate) thrown: u64,
+    /// How often it struck.
+    #[serde(default)]
+    pub(crate) struck: u64,
     /// Strikes each request only when it comes first.
     #[serde(default)]
     pub(crate) once_each: bool,
@@ -210,6 +213,7 @@ impl Faults {
             if !fault.falls() {
                 continue;
             }
+            fault.struck += 1;
             let struck = fault.clone();
             if let Some(times) = &mut fault.times {
                 *times -= 1;

@@ -34,7 +34,8 @@ const OURS: &str = "
         extract(epoch from sub.period_end)::bigint as period_end,
         (select count(*) from letters l where l.kind = 'service_delivered' and l.service_id = o.service_id) as letters,
         (select count(*) from letters l where l.state <> 'sent' and
-            (l.order_id = o.id or l.service_id = o.service_id or l.subscription_id = sub.id)) as unsent
+            (l.order_id = o.id or l.service_id = o.service_id or l.subscription_id = sub.id
+                or (l.user_id = u.id and l.state <> 'refused'))) as unsent
     from orders o join users u on u.account_id = o.account_id
     left join reservations r on r.order_id = o.id
     left join services s on s.order_id = o.id

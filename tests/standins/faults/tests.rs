@@ -31,6 +31,16 @@ fn a_fault_lets_the_skipped_requests_pass() {
 }
 
 #[test]
+fn a_fault_says_how_often_it_struck() {
+    let faults = Faults::new().with_kinds(&["garble"]);
+    added(&faults, json!({ "kind": "garble", "percent": 50, "seed": 7 }));
+    let met = (0..100).filter(|_| faults.take("garble", None).is_some()).count();
+    assert!((20..80).contains(&met), "{met}");
+    let struck = faults.lock().faults[0].struck;
+    assert_eq!(usize::try_from(struck).unwrap(), met);
+}
+
+#[test]
 fn a_fault_may_be_meant_for_one_body_alone() {
     let faults = Faults::new();
     added(&faults, json!({ "kind": "drop", "path": "/clone", "contains": "newid=101&" }));

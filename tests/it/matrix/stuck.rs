@@ -298,7 +298,11 @@ fn task(order: &Bought<'_>, kind: &str) -> Aim {
 }
 
 /// What an activity asks for besides the one call that does its work.
-static OTHER_CALLS: [Row; 9] = [
+///
+/// `nameless` has the look for a payment page, whose customer nobody knows before, and the tasks of a clone and of a start: another
+/// try finds those done, so the one before it is refused, and a clone's task bears its template's number. `instructions` has the
+/// look for credit. The same look when an order is given up is not here: no order is paid with credit.
+static OTHER_CALLS: [Row; 11] = [
     Row {
         activity: "payment.open_checkout",
         story: Story::Delivered,
@@ -372,6 +376,22 @@ static OTHER_CALLS: [Row; 9] = [
         story: Story::GivenUp,
         when: When::GiveUp,
         aim: |order| stripe("GET", format!("subscription={}", order.subscription), ""),
+    },
+    // Its charges are asked for by the same payment, to learn whose it was.
+    Row {
+        activity: "payment.refund",
+        story: Story::GivenUp,
+        when: When::GiveUp,
+        aim: |order| stripe("GET", format!("/v1/refunds?limit=100&payment_intent={}", order.intent), ""),
+    },
+    Row {
+        activity: "payment.open_checkout",
+        story: Story::Delivered,
+        when: When::Begin,
+        aim: |order| {
+            let name = order.email.split('@').next().unwrap_or_default();
+            stripe("GET", format!("/v1/customers?email={name}"), "")
+        },
     },
 ];
 

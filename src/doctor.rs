@@ -26,6 +26,11 @@ const CHECK_LIMIT: Duration = Duration::from_secs(20);
 const DATABASE: Topic = ("database", "start PostgreSQL, compare DATABASE_URL, then run `ez migrate`");
 const TEMPORAL: Topic = ("temporal", "start Temporal and compare TEMPORAL_ADDRESS and TEMPORAL_NAMESPACE");
 const STRIPE: Topic = ("stripe", "compare STRIPE_SECRET_KEY with the key in Stripe's dashboard, Developers, API keys");
+const BILLING: Topic = (
+    "billing",
+    "switch it in Stripe's dashboard, Settings, Billing, Customer portal, and save, in test and live mode each for itself; a \
+     restricted key is changed under Developers, API keys",
+);
 const WEBHOOKS: Topic = (
     "webhooks",
     "copy the signing secret of the endpoint <SITE_URL>/webhooks/stripe/ from Stripe's dashboard into STRIPE_WEBHOOK_SECRET \
@@ -77,7 +82,12 @@ pub(crate) async fn run(config: &Config, production: bool) -> ExitCode {
     }
     report.line(DATABASE, limited(database(config)).await);
     report.line(TEMPORAL, limited(temporal::check(config)).await);
-    report.line(STRIPE, limited(stripe(config)).await);
+    let stripe = limited(stripe(config)).await;
+    let answers = stripe.is_ok();
+    report.line(STRIPE, stripe);
+    if answers {
+        report.line(BILLING, limited(billing(config)).await);
+    }
     report.line(WEBHOOKS, limited(webhooks(config)).await);
     match limited(proxmox(config)).await {
         Ok(found) => found.iter().for_each(|line| well(PROXMOX.0, line)),
@@ -162,6 +172,11 @@ async fn staff(config: &Config) -> anyhow::Result<String> {
 
 async fn stripe(config: &Config) -> anyhow::Result<String> {
     wiring::stripe(config)?.check().await.map_err(|fault| anyhow::anyhow!(fault.words()))
+}
+
+/// The settings of the pages at Stripe that ours lead to.
+async fn billing(config: &Config) -> anyhow::Result<String> {
+    wiring::stripe(config)?.check_portal().await.map_err(|fault| anyhow::anyhow!(fault.words()))
 }
 
 /// Nobody can ask Stripe whether our secret is the endpoint's; but we know which webhooks fitted.

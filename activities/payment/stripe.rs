@@ -29,6 +29,7 @@ pub mod links;
 pub mod living;
 pub mod mirror;
 mod plan;
+mod portal;
 mod refund;
 mod schedule;
 pub mod subscription;

@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, process::Command};
 use house::{Customer, House, HouseOptions};
 use serde_json::json;
 
-use crate::shop::{open, open_with};
+use crate::{
+    shop::{open, open_with},
+    world::assert_stripe_contract,
+};
 
 async fn examine(house: &House) -> Result<String, String> {
     house.run_ez(&["doctor"], "").await.map_err(|fault| format!("{fault:?}"))
@@ -15,12 +18,13 @@ async fn the_doctor_finds_a_sound_house_sound() {
     let house = open("doctor-sound").await;
     let report = examine(&house).await.expect("exit code 0");
     for topic in [
-        "settings", "database", "temporal", "stripe", "webhooks", "proxmox", "machines", "dns", "mail", "proxies",
-        "legal", "clock",
+        "settings", "database", "temporal", "stripe", "billing", "webhooks", "proxmox", "machines", "dns", "mail",
+        "proxies", "legal", "clock",
     ] {
         assert!(report.lines().any(|line| line.starts_with("ok") && line.contains(topic)), "{topic}: {report}");
     }
     assert!(report.contains("the token may do what it must, and nothing else"), "{report}");
+    assert_stripe_contract(&house).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

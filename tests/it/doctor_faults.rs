@@ -7,15 +7,37 @@ use std::{
 use axum::{Router, http::HeaderMap, routing::any};
 use hmac::{Hmac, KeyInit, Mac};
 use house::{House, HouseOptions};
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::Sha256;
 use temporalio_client::tonic::Request;
 use temporalio_common::protos::temporal::api::workflowservice::v1::RegisterNamespaceRequest;
 
 use crate::{
+    money::story::at_dashboard,
     shop::{SOON, open_with, until},
     traces::hex,
+    world::assert_stripe_contract,
 };
+
+/// The settings of Stripe's customer portal as our pages want them.
+const PORTAL: [(&str, &str); 7] = [
+    ("features[payment_method_update][enabled]", "true"),
+    ("features[customer_update][enabled]", "true"),
+    ("features[customer_update][allowed_updates][0]", "address"),
+    ("features[customer_update][allowed_updates][1]", "tax_id"),
+    ("features[invoice_history][enabled]", "true"),
+    ("features[subscription_cancel][enabled]", "false"),
+    ("features[subscription_update][enabled]", "false"),
+];
+/// One of them otherwise, and what is said of it.
+const PORTAL_FAULTS: [(&str, &str, &str); 6] = [
+    ("features[payment_method_update][enabled]", "false", "switch on payment methods"),
+    ("features[customer_update][enabled]", "false", "switch on billing address, tax id"),
+    ("features[customer_update][allowed_updates][0]", "address", "switch on tax id"),
+    ("features[invoice_history][enabled]", "false", "switch on invoice history"),
+    ("features[subscription_cancel][enabled]", "true", "switch off cancelling subscriptions"),
+    ("features[subscription_update][enabled]", "true", "switch off changing plans"),
+];
 
 /// A house whose web and workers are not needed.
 async fn quiet(name: &str) -> House {
@@ -190,4 +212,43 @@ async fn the_doctor_names_a_zone_that_is_missing_a_server_that_refuses_and_one_t
     let report = ill(&house, &[("STRIPE_SECRET_KEY", "sk_test_wrong")]).await;
     assert_named(&report, "stripe", &["our key is not accepted"]);
     assert_alone(&report);
+}
+
+/// Where the settings of Stripe's customer portal are changed.
+async fn portal_settings(house: &House) -> String {
+    let list = house.stripe().base().join("/v1/billing_portal/configurations?is_default=true").expect("a path");
+    let key = house.setting("STRIPE_SECRET_KEY").expect("a key");
+    let answer = reqwest::Client::new().get(list).bearer_auth(key).send().await.expect("an answer");
+    let known: Value = answer.json().await.expect("JSON");
+    format!("/v1/billing_portal/configurations/{}", known["data"][0]["id"].as_str().expect("an id"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_doctor_names_what_is_switched_wrongly_in_stripes_customer_portal() {
+    let house = quiet("doctor-billing").await;
+    let settings = portal_settings(&house).await;
+    for (name, wrong, told) in PORTAL_FAULTS {
+        at_dashboard(&house, &settings, &[(name, wrong)]).await;
+        let report = ill(&house, &[]).await;
+        assert_named(&report, "billing", &[told]);
+        assert_alone(&report);
+        at_dashboard(&house, &settings, &PORTAL).await;
+    }
+    house.run_ez(&["doctor"], "").await.expect("everything is as it was");
+
+    let path = "/v1/billing_portal/configurations";
+    let refused = "The provided key does not have the required permissions for this endpoint.";
+    let none = json!({"object": "list", "data": [], "has_more": false, "url": path});
+    let refused = json!({"error": {"type": "invalid_request_error", "message": refused}});
+    for (status, body, told) in
+        [(200, none, "nobody has saved any"), (403, refused, "our key lacks the permission Customer portal, Write")]
+    {
+        let fault = json!({"kind": "status", "method": "GET", "path": path, "status": status, "body": body});
+        house.stripe().add_fault(fault).await.expect("a fault");
+        let report = ill(&house, &[]).await;
+        assert_named(&report, "billing", &[told]);
+        assert_alone(&report);
+        house.stripe().clear_faults().await.expect("no fault");
+    }
+    assert_stripe_contract(&house).await;
 }

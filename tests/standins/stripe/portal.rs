@@ -31,6 +31,7 @@ pub(super) fn create_session(world: &mut World, call: &Call) -> Answer {
     world.copy("billing_portal.session", &id)
 }
 
+/// The one saved at the dashboard: what our pages lead there for is on, and what they do themselves is off.
 fn default_configuration(world: &mut World) -> String {
     let found = world
         .all(CONFIGURATION)
@@ -47,15 +48,15 @@ fn new_configuration(world: &mut World, is_default: bool) -> String {
         "business_profile": {"headline": null, "privacy_policy_url": null, "terms_of_service_url": null},
         "created": world.now(), "default_return_url": null,
         "features": {
-            "customer_update": {"allowed_updates": [], "enabled": false},
+            "customer_update": {"allowed_updates": ["address", "tax_id"], "enabled": true},
             "invoice_history": {"enabled": true},
             "payment_method_update": {"enabled": true, "payment_method_configuration": null},
             "subscription_cancel": {
                 "cancellation_reason": {"enabled": false, "options": ["other"]},
-                "enabled": true, "mode": "at_period_end", "proration_behavior": "none",
+                "enabled": false, "mode": "at_period_end", "proration_behavior": "none",
             },
             "subscription_update": {
-                "billing_cycle_anchor": null, "default_allowed_updates": ["price"], "enabled": true,
+                "billing_cycle_anchor": null, "default_allowed_updates": ["price"], "enabled": false,
                 "products": [], "proration_behavior": "create_prorations",
                 "schedule_at_period_end": {"conditions": []}, "trial_update_behavior": "end_trial",
             },
@@ -124,11 +125,12 @@ fn overlay(target: &mut Value, given: &Value) {
     }
 }
 
-/// `GET /v1/billing_portal/configurations`.
-pub(super) fn list_configurations(world: &World, call: &Call) -> Answer {
+/// `GET /v1/billing_portal/configurations`. The default one was saved at the dashboard before anybody asks.
+pub(super) fn list_configurations(world: &mut World, call: &Call) -> Answer {
     only(&call.params, &["active", "is_default", "limit", "starting_after", "ending_before"])?;
     let active = boolean(&call.params, "active")?;
     let is_default = boolean(&call.params, "is_default")?;
+    default_configuration(world);
     world.list(CONFIGURATION, call, |row| {
         active.is_none_or(|active| row["active"] == active)
             && is_default.is_none_or(|is_default| row["is_default"] == is_default)

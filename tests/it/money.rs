@@ -10,6 +10,7 @@
 //! | `story`, `teller` | what happens at Stripe, and who tells of it |
 //! | `bad_input` | what does not fit: a page or a staff item, nothing charged, nothing lost |
 //! | `fewer` | a plan that covers fewer servers than there are |
+//! | `followed` | what a long run is told just before another follows it is done once, under one key |
 //! | `forgotten_keys` | what is written again after Stripe forgot its key is there once; what comes back, or failed, is another act |
 //! | `gate` | nothing is suspended without a notice or an invoice, while a payment is on its way, or held |
 //! | `breaker` | too many suspensions within an hour wait for staff |
@@ -40,6 +41,7 @@ mod confirm;
 mod ending;
 mod entitlement;
 mod fewer;
+mod followed;
 mod forgotten_keys;
 mod gate;
 mod given;

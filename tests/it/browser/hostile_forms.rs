@@ -15,11 +15,24 @@ use crate::{
         send,
     },
     attention::{staff, waiting_step},
-    shop::{SOON, open_with},
+    money::{
+        staff::day,
+        story::{act, at_dashboard},
+    },
+    shop::{SOON, open_with, until},
 };
 
 /// An address that could exist, and ends an attribute where nobody minds.
 const ADDRESS: &str = "'/onfocus='document.body.id=1'/autofocus='{{7*7}}@example.test";
+
+/// Fills in and sends the first form that goes there: a reason, and a day where it asks for one.
+const GIVE: &str = "
+    const [action, reason, day] = arguments;
+    const form = document.querySelector(`main form[action='${action}']`);
+    form.querySelector('[name=reason]').value = reason;
+    for (const until of form.querySelectorAll('[name=until]:not([type=hidden])')) { until.value = day }
+    window.leaving = true;
+    HTMLFormElement.prototype.submit.call(form)";
 
 /// All of them in one line, which is as long as the longest field takes.
 fn whole() -> String {
@@ -32,12 +45,13 @@ fn covers_two(catalogue: &mut Catalogue) {
     catalogue.plans[0].further = Some(SizeEntry { cores: 1, memory_mib: 1_024, disk_gib: 20 });
 }
 
-/// A house in which guesses cost nothing, steps lose their patience, and passkeys are bound to a name.
+/// A house in which guesses cost nothing, steps lose their patience, nothing is taken away that staff do not approve, and passkeys
+/// are bound to a name.
 async fn house_of_forms() -> House {
-    let policy = PolicySecs { step_patience: 6, ..PolicySecs::default() };
+    let policy = PolicySecs { step_patience: 6, breaker: 0, ..PolicySecs::default() };
     let options = HouseOptions { policy, change_catalogue: covers_two, ..HouseOptions::named("hostile-forms") };
     let options = options.at_localhost().with("EZ_LIMIT_ADDRESS", "100000").with("EZ_LIMIT_LOCK", "100000");
-    open_with(options).await
+    open_with(options.with("EZ_POLICY_BREAKER_PERCENT", "0")).await
 }
 
 /// Somebody whose name is code, with a server, an order that waits for staff, and two invitations. Gives them, the order's
@@ -166,6 +180,64 @@ async fn as_staff(browser: &Browser, house: &House, customer: &Customer) -> Resu
     shows(browser, house, "/staff/viewing/", &reason).await
 }
 
+/// Waits until a query about one thing counts something.
+async fn is_there(house: &House, what: &str, query: &'static str, about: &str) {
+    until(what, SOON * 2, || async {
+        let found: i64 = sqlx::query_scalar(query).bind(about).fetch_one(house.db()).await.expect("a number");
+        (found > 0).then_some(())
+    })
+    .await;
+}
+
+/// Sends the first form that goes to `action` with a reason that is code, and gives the reason.
+async fn gives_reason(browser: &Browser, house: &House, action: &str, word: &str) -> Result<String> {
+    let reason = format!("{word} {}", CODE[..6].join(" "));
+    browser.ask_with(GIVE, vec![json!(action), json!(reason), json!(day(3))]).await?;
+    browser.left(SOON).await?;
+    assert_harmless(browser, house, action).await?;
+    Ok(reason)
+}
+
+/// The reasons staff give for a hold, for what is held back, and for money that did not arrive.
+async fn as_staff_over_what_is_held(browser: &Browser, house: &House) -> Result<()> {
+    let subscription = first_subscription(house).await?;
+    let page = format!("/staff/subscriptions/{subscription}/");
+    for (word, done) in [
+        ("hold", "select count(*) from instructions where subscription_id = $1 and kind = 'hold' and state = 'done'"),
+        (
+            "release",
+            "select count(*) from instructions where subscription_id = $1 and kind = 'release' and state = 'done'",
+        ),
+    ] {
+        browser.go(&page).await?;
+        let reason = gives_reason(browser, house, &format!("{page}{word}/"), word).await?;
+        is_there(house, word, done, &subscription).await;
+        shows(browser, house, &page, &reason).await?;
+    }
+
+    let payment = "select id from payments where subscription_id = $1 and status = 'succeeded'";
+    let payment: String = until("the payment is mirrored", SOON, || async {
+        sqlx::query_scalar(payment).bind(&subscription).fetch_optional(house.db()).await.expect("the payments")
+    })
+    .await;
+    let refund = at_dashboard(house, "/v1/refunds", &[("charge", &payment), ("amount", "100")]).await;
+    let refund = refund["id"].as_str().context("an id")?;
+    act(house, &format!("refunds/{refund}/fail"), json!({})).await;
+    let lost =
+        "select count(*) from payment_events where object_id = $1 and type = 'difference' and state = 'unclaimed'";
+    is_there(house, "staff are shown the refund", lost, refund).await;
+    browser.go("/staff/").await?;
+    let reason = gives_reason(browser, house, "/staff/refunds/", "settle").await?;
+    shows(browser, house, "/staff/audit/?action=refund.settled", &reason).await?;
+
+    act(house, &format!("subscriptions/{subscription}/cancel"), json!({})).await;
+    let held = "select count(*) from removals where subscription_id = $1 and cause = 'breaker'";
+    is_there(house, "its end waits for staff", held, &subscription).await;
+    browser.go("/staff/coming/").await?;
+    let reason = gives_reason(browser, house, "/staff/removals/", "approve").await?;
+    shows(browser, house, &page, &reason).await
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn strings_that_are_code_to_a_browser_are_words_to_members_and_to_staff() -> Result<()> {
     let house = house_of_forms().await;
@@ -196,5 +268,6 @@ async fn strings_that_are_code_to_a_browser_are_words_to_members_and_to_staff() 
     waiting_step(&house, &workflow_id).await;
     log_in(&browser, &colleague).await?;
     as_staff(&browser, &house, &customer).await.context("as staff")?;
+    as_staff_over_what_is_held(&browser, &house).await.context("as staff, over what is held")?;
     browser.close().await
 }

@@ -1,5 +1,5 @@
 //! Passwords: hashed with Argon2id, off the request threads, a few at a time, and those of strangers apart: a flood of log-ins
-//! keeps neither pages waiting nor whoever was here before.
+//! or sign-ups keeps neither pages waiting nor whoever was here before.
 use std::{
     collections::{HashMap, hash_map::Entry},
     num::NonZeroUsize,
@@ -170,6 +170,25 @@ pub(crate) async fn fault(
     email: &str,
     name: &str,
 ) -> Result<Option<&'static str>, PasswordError> {
+    fault_in(&OF_OTHERS, refused, password, (email, name)).await
+}
+
+/// The same for whoever signs up, who waits with strangers only.
+pub(crate) async fn fault_of_stranger(
+    refused: &RefusedPasswords,
+    password: &str,
+    email: &str,
+    name: &str,
+) -> Result<Option<&'static str>, PasswordError> {
+    fault_in(&OF_STRANGERS, refused, password, (email, name)).await
+}
+
+async fn fault_in(
+    queue: &Queue,
+    refused: &RefusedPasswords,
+    password: &str,
+    (email, name): (&str, &str),
+) -> Result<Option<&'static str>, PasswordError> {
     if password.chars().count() < SHORTEST {
         return Ok(Some("Use at least 12 characters."));
     }
@@ -185,7 +204,7 @@ pub(crate) async fn fault(
     }
     let password = Zeroizing::new(password.chars().take(WEIGHED).collect::<String>());
     let (email, name) = (email.to_owned(), name.to_owned());
-    let weak = in_turn(&OF_OTHERS, move || Ok(is_weak(&password, &email, &name))).await?;
+    let weak = in_turn(queue, move || Ok(is_weak(&password, &email, &name))).await?;
     Ok(weak.then_some("This password is among the first that others would try. Choose another."))
 }
 
@@ -200,8 +219,17 @@ fn is_weak(password: &str, email: &str, name: &str) -> bool {
 ///
 /// *Errors*: the process is out of memory or stopping, or too many ask at once; trying again is fine.
 pub(crate) async fn hash(password: impl Into<String>) -> Result<String, PasswordError> {
-    let password = Zeroizing::new(password.into());
-    in_turn(&OF_OTHERS, move || hash_now(&password)).await
+    hash_in(&OF_OTHERS, password.into()).await
+}
+
+/// The same for whoever signs up, who waits with strangers only.
+pub(crate) async fn hash_of_stranger(password: impl Into<String>) -> Result<String, PasswordError> {
+    hash_in(&OF_STRANGERS, password.into()).await
+}
+
+async fn hash_in(queue: &Queue, password: String) -> Result<String, PasswordError> {
+    let password = Zeroizing::new(password);
+    in_turn(queue, move || hash_now(&password)).await
 }
 
 /// Says whether a password fits a hash, for somebody who is logged in or comes with a browser that was here before. Without a
@@ -289,6 +317,22 @@ mod tests {
         in_turn(&Queue::new(), || Ok(())).await.unwrap();
         drop((flood, waiting));
         in_turn(&queue, || Ok(())).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn whoever_signs_up_waits_with_strangers_only() {
+        let (none, good) = (RefusedPasswords::default(), "blue kettle on fire");
+        let places = u32::try_from(OF_STRANGERS.places.available_permits()).unwrap();
+        let flood = OF_STRANGERS.places.acquire_many(places).await.unwrap();
+        let weighed = fault_of_stranger(&none, good, "ann@example.com", "Ann").await;
+        assert!(matches!(weighed, Err(PasswordError::Busy)), "weighed beside those who were here before");
+        let hashed = hash_of_stranger(good).await;
+        assert!(matches!(hashed, Err(PasswordError::Busy)), "hashed beside those who were here before");
+        assert_eq!(fault(&none, good, "ann@example.com", "Ann").await.unwrap(), None);
+        hash(good).await.unwrap();
+        drop(flood);
+        assert_eq!(fault_of_stranger(&none, good, "ann@example.com", "Ann").await.unwrap(), None);
+        hash_of_stranger(good).await.unwrap();
     }
 
     #[tokio::test]

@@ -3,20 +3,17 @@ use askama::Template;
 use axum::{extract::State, http::StatusCode, response::Response};
 use store::NewUser;
 
-use super::{
-    super::{
-        Portal, Shared,
-        fields::{self, Field, Summary},
-        headers::AsksElsewhere,
-        limits::{self, Way},
-        page::{self, Refusal, Shell},
-        password,
-        posted::Posted,
-        redirect,
-        turnstile::{self, Turnstile, Verdict},
-        visitor::Visitor,
-    },
-    password_fault,
+use super::super::{
+    Portal, Shared,
+    fields::{self, Field, Summary},
+    headers::AsksElsewhere,
+    limits::{self, Way},
+    page::{self, Refusal, Shell},
+    password,
+    posted::Posted,
+    redirect,
+    turnstile::{self, Turnstile, Verdict},
+    visitor::Visitor,
 };
 
 /// The longest name, in characters.
@@ -100,7 +97,8 @@ pub(crate) async fn submit(State(portal): Shared, mut posted: Posted) -> Result<
     }
     // Counted before the password is weighed, which is work that anybody could ask for.
     portal.take_sign_up(&posted.visitor.caller).await?;
-    let weak = password_fault(&portal, posted.exact("password"), &page.email.value, &page.name.value).await?;
+    let (refused, typed) = (&portal.settings.door.refused_passwords, posted.exact("password"));
+    let weak = password::fault_of_stranger(refused, typed, &page.email.value, &page.name.value).await?;
     if let Some(fault) = weak {
         page.password.refuse(fault);
     }
@@ -118,7 +116,7 @@ pub(crate) async fn submit(State(portal): Shared, mut posted: Posted) -> Result<
         return Ok(page.shown(StatusCode::UNPROCESSABLE_ENTITY));
     };
     portal.take(&[portal.for_address(Way::SignUp, &email)?]).await?;
-    let password_hash = password::hash(posted.exact("password")).await?;
+    let password_hash = password::hash_of_stranger(posted.exact("password")).await?;
     limits::evenly(portal.store.sign_up(NewUser { name: page.name.value.clone(), email, password_hash })).await?;
     Ok(redirect::see_other("/accounts/verify/"))
 }

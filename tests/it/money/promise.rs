@@ -198,8 +198,8 @@ async fn the_machine_of_a_late_order_that_another_node_still_copies_is_destroyed
     .await;
     let asked = cluster.requests(None).await.expect("the requests");
     let lists_asked = |node: &str| {
-        let list = format!("/nodes/{node}/tasks");
-        asked.iter().filter(|request| request["path"].as_str().is_some_and(|path| path.ends_with(&list))).count()
+        let tasks = format!("/nodes/{node}/tasks");
+        asked.iter().filter(|request| request["path"].as_str().is_some_and(|path| path.ends_with(&tasks))).count()
     };
     assert!(lists_asked("pve1") > 0, "nobody asked whether it is still copied");
     assert_eq!(lists_asked("pve2"), 0, "a node was asked that copies nothing");

@@ -12,7 +12,9 @@ use store::Store;
 
 use crate::{
     config::{Config, Environment},
-    keys, strays, wiring,
+    keys,
+    strays::{self, Strays},
+    wiring,
 };
 
 mod clock;
@@ -90,10 +92,12 @@ pub(crate) async fn run(config: &Config, production: bool) -> ExitCode {
     }
     report.line(WEBHOOKS, limited(webhooks(config)).await);
     match limited(proxmox(config)).await {
-        Ok(found) => found.iter().for_each(|line| well(PROXMOX.0, line)),
+        Ok(found) => {
+            found.iter().for_each(|line| well(PROXMOX.0, line));
+            report.machines(limited(strays(config)).await);
+        }
         Err(fault) => report.line(PROXMOX, Err::<String, _>(fault)),
     }
-    report.line(MACHINES, limited(machines(config)).await);
     report.line(DNS, limited(dns(config)).await);
     report.line(MAIL, limited(mail(config)).await);
     report.line(PROXIES, limited(proxies::check(config)).await);
@@ -115,6 +119,17 @@ impl Report {
             Err(words) => {
                 self.sound = false;
                 let _ = writeln!(io::stdout(), "FAULT {topic:<9} {words}\n                what to do: {advice}");
+            }
+        }
+    }
+
+    /// Machines that nobody wants any more. Whoever could not look must not be told to destroy any.
+    fn machines(&mut self, looked: Result<Strays, String>) {
+        match looked {
+            Ok(strays) if strays.left.is_empty() => well(MACHINES.0, &strays),
+            Ok(strays) => self.line(MACHINES, Err::<String, _>(strays)),
+            Err(fault) => {
+                self.line(PROXMOX, Err::<String, _>(format!("machines could not be looked through: {fault}")))
             }
         }
     }
@@ -202,13 +217,8 @@ async fn needs(store: &Store) -> anyhow::Result<Needs> {
     Ok(Needs { templates: store.templates().await?, storages: store.storages().await?, disk_gib })
 }
 
-/// Machines that nobody wants any more.
-async fn machines(config: &Config) -> anyhow::Result<String> {
-    let strays = strays::find(&wiring::store(config)?, &wiring::proxmox(config)?).await?;
-    if strays.left.is_empty() {
-        return Ok(strays.to_string());
-    }
-    bail!("{strays}")
+async fn strays(config: &Config) -> anyhow::Result<Strays> {
+    strays::find(&wiring::store(config)?, &wiring::proxmox(config)?).await
 }
 
 async fn dns(config: &Config) -> anyhow::Result<String> {

@@ -203,7 +203,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     optional(
         "EZ_REFUSED_PASSWORDS",
         "absolute paths of files with a password on each line that nobody may choose, separated by commas: lists of those \
-         that were stolen elsewhere",
+         that were stolen elsewhere, each of 64 MiB at most",
     ),
     plain("EZ_POLICY_PAYMENT_WINDOW_SECS", "1800", "how long an order waits for its payment"),
     plain("EZ_POLICY_CHECKOUT_POLL_SECS", "30", "how often a waiting order asks Stripe by itself"),

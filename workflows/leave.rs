@@ -54,7 +54,7 @@ fn removal(
     policy: &SubscriptionPolicy,
 ) -> Option<Removal> {
     let of_the_end = |kind, notice_secs| Removal {
-        occasion: format!("{kind}/{subscription}/{}", view.period_end),
+        occasion: format!("{kind}/{subscription}/{}", standing.since_restored(&view.period_end.to_string())),
         subscription: subscription.clone(),
         kind,
         invoice: None,
@@ -78,7 +78,7 @@ fn removal(
             let reminders = standing.overdue.as_ref().map_or(0, |overdue| overdue.reminders_sent);
             let last = usize::try_from(reminders).ok().and_then(|sent| policy.reminders_secs.get(sent.checked_sub(1)?));
             Some(Removal {
-                occasion: format!("{}/{subscription}/{invoice}", RemovalKind::Suspend),
+                occasion: format!("{}/{subscription}/{}", RemovalKind::Suspend, standing.since_restored(invoice)),
                 invoice: Some(invoice.clone()),
                 reminders,
                 // Whoever is reminded late has as long from then on.

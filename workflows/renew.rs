@@ -3,7 +3,7 @@ use contract::letter::{LetterInput, LetterKind, LetterSubject};
 use domain::{UnixSecs, ids::SubscriptionId};
 use temporalio_workflow::WorkflowContext;
 
-use crate::{attention::Halt, notify, subscription::Subscription};
+use crate::{attention::Halt, notify, subscription::Subscription, suspend::since_restored};
 
 /// Mails a receipt, once for each invoice.
 pub(crate) async fn receipt(
@@ -23,14 +23,15 @@ pub(crate) async fn ask_to_confirm(
     write(ctx, LetterKind::PaymentConfirmation, id, invoice).await
 }
 
-/// Mails a reminder, once for each invoice and number.
+/// Mails a reminder, once for each invoice and number, and anew after staff had what was stopped started again.
 pub(crate) async fn remind(
     ctx: &WorkflowContext<Subscription>,
     id: &SubscriptionId,
     invoice: &str,
     number: u32,
 ) -> Result<bool, Halt> {
-    write(ctx, LetterKind::PaymentReminder, id, &format!("{invoice}/{number}")).await
+    let fact = since_restored(ctx, invoice);
+    write(ctx, LetterKind::PaymentReminder, id, &format!("{fact}/{number}")).await
 }
 
 /// Says when the trial ends, and what is charged then, once for each end.

@@ -140,10 +140,9 @@ pub(crate) async fn change_until(
     record(ctx, Ledger::change_service, ServiceChange { service: service.machine.service, status, destroy_at }).await
 }
 
-/// What a letter about a stop names: one after staff had it started again is another one.
+/// What a letter about a stop names.
 pub(crate) fn since_restored(ctx: &WorkflowContext<Subscription>, fact: &str) -> String {
-    let restored_at = ctx.state(|s| s.standing_ref().restored_at);
-    restored_at.map_or_else(|| fact.to_owned(), |at| format!("{fact}/{at}"))
+    ctx.state(|s| s.standing_ref().since_restored(fact))
 }
 
 /// Writes about one service, once for each fact.

@@ -278,6 +278,7 @@ impl Store {
             .await
             .doing("forgetting devices")?;
         end_all(&mut tx, id).await?;
+        queue(&mut tx, "password_changed", Uuid::new_v4(), id).await?;
         tx.commit().await.doing("changing a staff user")?;
         Ok(UserId(id))
     }

@@ -75,6 +75,9 @@ impl RefusedDomains {
     }
 }
 
+/// How long a list of passwords may be: every process keeps it.
+const LONGEST_LIST_BYTES: u64 = 64 << 20;
+
 /// Passwords that nobody may choose: those of lists of stolen ones.
 #[derive(Clone, Default)]
 pub(crate) struct RefusedPasswords(Arc<[String]>);
@@ -97,7 +100,14 @@ impl RefusedPasswords {
             if !path.starts_with('/') {
                 return Err(format!("{path} is no absolute path"));
             }
-            let bytes = fs::read(path).map_err(|fault| format!("{path} cannot be read: {fault}"))?;
+            let unread = |fault| format!("{path} cannot be read: {fault}");
+            if fs::metadata(path).map_err(unread)?.len() > LONGEST_LIST_BYTES {
+                return Err(format!(
+                    "{path} is longer than {} MiB, and every process keeps it",
+                    LONGEST_LIST_BYTES >> 20
+                ));
+            }
+            let bytes = fs::read(path).map_err(unread)?;
             // Not everything that was stolen is in UTF-8; what is not fits nothing that is typed.
             let text = String::from_utf8_lossy(&bytes);
             all.extend(text.lines().filter(|line| line.chars().count() >= SHORTEST).map(str::to_lowercase));

@@ -406,6 +406,12 @@ impl Standing {
         Some(promised.map_or(kept_until, |promised| promised.max(kept_until)))
     }
 
+    /// What a notice of a stop, and its leave, are named by: after staff had it started again, each is another one.
+    #[must_use]
+    pub fn since_restored(&self, fact: &str) -> String {
+        self.restored_at.map_or_else(|| fact.to_owned(), |at| format!("{fact}/{at}"))
+    }
+
     /// Gives the standing after an act was done.
     #[must_use]
     pub fn after(mut self, act: &Act, now: UnixSecs) -> Self {

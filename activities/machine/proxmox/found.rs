@@ -2,6 +2,7 @@
 use std::net::IpAddr;
 
 use domain::ids::{ServiceId, Vmid};
+use futures::{StreamExt as _, stream};
 use proxmox_api::client::Client;
 use serde_json::{Value, json};
 
@@ -11,6 +12,9 @@ use super::{
     look::{Looked, Machine},
     stamp::{self, Owner},
 };
+
+/// How many machines are looked at at once.
+const LOOKS_AT_ONCE: usize = 8;
 
 /// A machine that carries a service's stamp.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,20 +69,22 @@ impl ProxmoxApi {
         Ok(None)
     }
 
-    /// Every bare copy in the cluster: one list, and a look at each machine that stands still and has no tag of ours. A machine
-    /// that cannot be read is counted and left out, because a stranger's must not hide ours.
+    /// Every bare copy in the cluster: one list, and a look at each machine that does not run and has no tag of ours. A machine
+    /// that cannot be read, as on a node that is away, is counted and left out, because a stranger's must not hide ours.
     ///
     /// *Errors*: the list was not given.
     pub async fn bare_copies(&self) -> Result<BareCopies, ProxmoxError> {
         let all: Vec<Value> = self.client.get("/cluster/resources", &json!({"type": "vm"})).await?;
+        let may_be_one = |listed: &&Value| {
+            listed["status"] != "running" && !stamp::is_tagged(listed["tags"].as_str().unwrap_or_default())
+        };
+        let places = all.iter().filter(may_be_one).filter_map(place);
+        let mut looks = stream::iter(places)
+            .map(async |(vmid, node)| (vmid, node, self.listed_at(node, vmid).await))
+            .buffer_unordered(LOOKS_AT_ONCE);
         let mut copies = BareCopies::default();
-        for listed in all {
-            let stands_still = listed["status"] == "stopped";
-            let Some((vmid, node)) = place(&listed).filter(|_| stands_still) else { continue };
-            if stamp::is_tagged(listed["tags"].as_str().unwrap_or_default()) {
-                continue;
-            }
-            match self.listed_at(node, vmid).await {
+        while let Some((vmid, node, looked)) = looks.next().await {
+            match looked {
                 Ok(machine) => {
                     let service = machine.and_then(|machine| machine.service());
                     copies.found.extend(service.map(|service| BareCopy { vmid, node: node.to_owned(), service }));

@@ -29,23 +29,22 @@ impl StripeApi {
         let Some(found) = found else {
             return Err(Vendor::Stripe.give_up(DOING, "nobody has saved any, so it does not open"));
         };
-        match fault(&found.features) {
+        match fault(&found.features, self.terms.tax) {
             Some(told) => Err(Vendor::Stripe.give_up(DOING, told)),
             None => Ok("Stripe's customer portal lets customers do what our pages lead there for".to_owned()),
         }
     }
 }
 
-/// What is to be switched there, if anything.
-fn fault(features: &PortalFeatures) -> Option<String> {
+/// What is to be switched there, if anything. A tax id is of use only where tax is worked out.
+fn fault(features: &PortalFeatures, tax: bool) -> Option<String> {
     let update = &features.customer_update;
     let may_change =
         |what: &PortalCustomerUpdateAllowedUpdates| update.enabled && update.allowed_updates.contains(what);
     let missing: Vec<&str> = [
         ("payment methods", features.payment_method_update.enabled),
         ("billing address", may_change(&PortalCustomerUpdateAllowedUpdates::Address)),
-        ("tax id", may_change(&PortalCustomerUpdateAllowedUpdates::TaxId)),
-        ("invoice history", features.invoice_history.enabled),
+        ("tax id", !tax || may_change(&PortalCustomerUpdateAllowedUpdates::TaxId)),
     ]
     .into_iter()
     .filter_map(|(name, on)| (!on).then_some(name))

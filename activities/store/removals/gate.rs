@@ -72,7 +72,10 @@ async fn hold(db: &mut PgConnection, asked: &NewRemoval) -> Result<Option<Offset
 /// They are locked, so that one that is handed over meanwhile is waited for.
 async fn reminders(db: &mut PgConnection, asked: &NewRemoval) -> Result<Vec<Notice>, StoreError> {
     let Some(invoice) = &asked.invoice else { return Ok(vec![]) };
-    let wanted: Vec<String> = (1..=asked.reminders).map(|nth| format!("payment_reminder/{invoice}/{nth}")).collect();
+    // After staff had it started again the occasion says when, and so do the reminders: its customer is reminded anew.
+    let of = format!("{}/{}/", asked.kind, asked.subscription);
+    let fact = asked.occasion.strip_prefix(&of).filter(|fact| fact.starts_with(invoice)).unwrap_or(invoice);
+    let wanted: Vec<String> = (1..=asked.reminders).map(|nth| format!("payment_reminder/{fact}/{nth}")).collect();
     sqlx::query!(
         r#"with queued as (
             insert into letters (occasion, kind, subscription_id, state)

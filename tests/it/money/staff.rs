@@ -204,6 +204,19 @@ async fn a_held_suspension_waits_until_the_hold_is_taken_away() {
     for words in ["the strike is over", "Reason: We give you a few more days.", "was started again", "Staff"] {
         assert!(history.contains(words), "{words} is not in the history: {history}");
     }
+    // Whoever still does not pay is reminded anew, stopped again after that, and told so.
+    assert_eq!(held.tell("release", &[("reason", "they do not answer")]).await, "done");
+    held.service_is("suspended").await;
+    let in_time: bool = sqlx::query_scalar(
+        "select count(*) = 2 and bool_and(l.sent_at < r.allowed_at) from removals r
+         join letters l on l.occasion like replace(r.occasion, 'suspend/' || r.subscription_id, 'payment_reminder') || '/_'
+         where r.kind = 'suspend'",
+    )
+    .fetch_one(house.db())
+    .await
+    .expect("stops and reminders");
+    assert!(in_time, "it was stopped again without a reminder of its own");
+    held.customer.mailbox().wait_for(&held.customer.email, "is missing", 2, SOON).await.expect("a second reminder");
     assert_stripe_contract(&house).await;
 }
 

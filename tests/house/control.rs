@@ -24,6 +24,11 @@ impl Control {
         Self { base, http: reqwest::Client::new() }
     }
 
+    /// The same with a new connection for each question, for who closes those that rest.
+    pub(crate) fn unpooled(base: Url) -> Result<Self> {
+        Ok(Self { base, http: reqwest::Client::builder().pool_max_idle_per_host(0).build()? })
+    }
+
     /// Where it listens.
     pub fn base(&self) -> &Url {
         &self.base

@@ -106,6 +106,10 @@ impl StandIns {
                 }
             }
         };
+        let letters = match options.post {
+            Post::StandIn => Control::new(mail.url),
+            Post::Maildev => Control::unpooled(mail.url)?,
+        };
         Ok(Self {
             stripe: Control::new(stripe.url),
             stripe_secret_key: stripe.secret_key,
@@ -115,7 +119,7 @@ impl StandIns {
             proxmox_token_id: TOKEN_ID,
             proxmox_token_secret,
             proxmox_ca,
-            mail: Mailbox { control: Control::new(mail.url), post: options.post },
+            mail: Mailbox { control: letters, post: options.post },
             smtp_url: mail.smtp_url,
             processes,
             mail_server,

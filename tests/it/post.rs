@@ -122,6 +122,8 @@ async fn a_mail_server_of_somebody_else_lets_nobody_in_with_another_password_and
     url.set_password(Some("another")).expect("another password");
     let told = examined(url.as_str()).await;
     assert!(told.lines().any(|line| line.starts_with("FAULT") && line.contains("mail")), "{told}");
+    let again = examined(house.smtp_url().as_str()).await;
+    assert!(again.lines().any(|line| line.starts_with("ok") && line.contains("mail server greets us")), "{again}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

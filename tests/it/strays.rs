@@ -108,7 +108,7 @@ async fn a_clone_begun_after_its_number_was_given_back_is_shown_and_neither_take
     plant(&house, 150_001, &format!("ez-service: {}", Uuid::new_v4())).await;
     house.stop_worker().await.expect("stopped");
     house.start_worker().await.expect("another worker");
-    until("operators are told", SOON, || async {
+    until("operators are told", SOON * 2, || async {
         let told = house.metrics().await.ok()?;
         told.lines().any(|line| line == "ez_machines_stray 1").then_some(())
     })

@@ -172,8 +172,14 @@ async fn a_password_that_nobody_had_the_time_to_check_is_not_counted_as_tried() 
     let path = "/accounts/password/";
     let form = customer.visitor.open(path).await.expect("a page").ok().expect("the form");
     let values = [("old", "not my password"), ("password", "green bottle on sand")];
-    let answers = join_all((0..AT_ONCE).map(|_| customer.visitor.submit(&form, path, &values))).await;
-    let answers: Vec<u16> = answers.into_iter().map(|answer| answer.expect("an answer").status).collect();
+    let mut answers: Vec<u16> = vec![];
+    for _ in 0..5 {
+        let burst = join_all((0..AT_ONCE).map(|_| customer.visitor.submit(&form, path, &values))).await;
+        answers.extend(burst.into_iter().map(|answer| answer.expect("an answer").status));
+        if answers.contains(&429) {
+            break;
+        }
+    }
     let of = |status: u16| i64::try_from(answers.iter().filter(|one| **one == status).count()).expect("a small number");
     assert!(of(422) > 0 && of(429) > 0, "nobody had to wait: {answers:?}");
     let counted = count(house.db(), "select max(attempts)::bigint from limits where route = 'password'").await;

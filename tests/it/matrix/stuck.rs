@@ -132,7 +132,7 @@ pub(super) async fn see_and_retry(house: &House, number: usize) {
     assert_both_sides_agree(house, &staff).await;
     mend(house).await;
     // What failed just before the mending is written down a moment after it.
-    for _ in 0..2 {
+    for _ in 0..4 {
         for workflow_id in stuck_now(house).await.keys() {
             decide_firmly(house, workflow_id, &[("verdict", "retry")]).await;
         }

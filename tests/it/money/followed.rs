@@ -87,7 +87,7 @@ async fn keys(house: &House) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_staff_tell_a_run_just_before_another_follows_is_done_once_under_one_key() {
-    let policy = PolicySecs { step_patience: 1_200, ..PolicySecs::default() };
+    let policy = PolicySecs { step_patience: 3_600, ..PolicySecs::default() };
     let house = open_with(HouseOptions { policy, ..HouseOptions::named("followed") }).await;
     let held = Held::new(&house, "followed-1").await;
     let workflow = format!("subscription-{}", held.subscription);

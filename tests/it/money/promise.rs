@@ -176,9 +176,9 @@ async fn an_order_that_becomes_ready_in_the_same_moment_is_delivered_or_paid_bac
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_machine_of_a_late_order_that_another_node_still_copies_is_destroyed_when_it_is_copied() {
-    let policy = PolicySecs { delivery: 2, ..PolicySecs::default() };
-    // A copy takes some twenty seconds; its task runs where the template is.
-    let options = HouseOptions { policy, time_scale: 50.0, ..HouseOptions::named("late-copied") };
+    let policy = PolicySecs { delivery: 2, step_patience: 300, ..PolicySecs::default() };
+    // A copy takes some thirty seconds; its task runs where the template is.
+    let options = HouseOptions { policy, time_scale: 75.0, ..HouseOptions::named("late-copied") };
     let nodes = |catalogue: &mut Catalogue| catalogue.nodes.retain(|node| node.name == "pve2");
     let house = open_with(HouseOptions { change_catalogue: nodes, ..options }).await;
     let customer = Customer::signed_in(&house).await.expect("a customer");

@@ -111,7 +111,10 @@ pub(crate) async fn submit(State(portal): Shared, Path(id): Path<String>, mut po
         if let Some(known) = portal.store.brief(order).await? {
             return way_on(shell, &known, &user);
         }
-        let (shell, further) = covered(&portal, shell, &user, id).await?;
+        let (shell, further) = match covered(&portal, shell, &user, id).await {
+            Err(FurtherRefusal::None(none)) => return taken_meanwhile(&portal, *none, order, &user).await,
+            found => found?,
+        };
         let mut form = filled(&portal, further, order).await?;
         let fields = (&mut form.hostname, &mut form.image, &mut form.ssh_key);
         let Some((hostname, sealed_ssh_key)) = machine(&portal, &form.images, fields, &posted)? else {
@@ -156,6 +159,19 @@ async fn covered(portal: &Portal, shell: Shell, user: &User, id: String) -> Resu
     match &further.refusal {
         Some(refusal) => Err(FurtherRefusal::None(Box::new(NoneLeft { shell, why: refusal.words() }))),
         None => Ok((shell, further)),
+    }
+}
+
+/// The last place may be this order's own: the same form, sent twice at once, took it since the order was looked for.
+async fn taken_meanwhile(
+    portal: &Portal,
+    none: NoneLeft,
+    order: OrderId,
+    user: &User,
+) -> Result<Response, FurtherRefusal> {
+    match portal.store.brief(order).await? {
+        Some(known) => way_on(none.shell, &known, user),
+        None => Err(FurtherRefusal::None(Box::new(none))),
     }
 }
 

@@ -93,7 +93,9 @@ pub(crate) async fn run(config: &Config, production: bool) -> ExitCode {
     report.line(WEBHOOKS, limited(webhooks(config)).await);
     match limited(proxmox(config)).await {
         Ok(found) => {
-            found.iter().for_each(|line| well(PROXMOX.0, line));
+            for line in &found {
+                well(PROXMOX.0, line);
+            }
             report.machines(limited(strays(config)).await);
         }
         Err(fault) => report.line(PROXMOX, Err::<String, _>(fault)),
@@ -129,7 +131,7 @@ impl Report {
             Ok(strays) if strays.left.is_empty() => well(MACHINES.0, &strays),
             Ok(strays) => self.line(MACHINES, Err::<String, _>(strays)),
             Err(fault) => {
-                self.line(PROXMOX, Err::<String, _>(format!("machines could not be looked through: {fault}")))
+                self.line(PROXMOX, Err::<String, _>(format!("machines could not be looked through: {fault}")));
             }
         }
     }

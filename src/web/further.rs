@@ -150,7 +150,7 @@ pub(crate) async fn submit(State(portal): Shared, Path(id): Path<String>, mut po
             None => Err(FurtherRefusal::Away(Box::new(Whole { shell, form }))),
         }
     };
-    taken.await.unwrap_or_else(FurtherRefusal::into_response)
+    Box::pin(taken).await.unwrap_or_else(FurtherRefusal::into_response)
 }
 
 /// What the subscription covers, if it is this customer's and there is a place.

@@ -3,7 +3,7 @@
 //! [`decide`] is a pure function. It never trusts the order or the number of events: it compares what Stripe says *now*
 //! with what was done so far, so hearing a fact twice, late or never leads to the same place.
 use crate::{UnixSecs, ids::ServiceId, policy::SubscriptionPolicy, states};
-use alloc::{string::String, vec::Vec};
+use alloc::{borrow::ToOwned as _, format, string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
 
 states! {

@@ -78,16 +78,16 @@ impl ProxmoxApi {
         let may_be_one = |listed: &&Value| {
             listed["status"] != "running" && !stamp::is_tagged(listed["tags"].as_str().unwrap_or_default())
         };
-        let places = all.iter().filter(may_be_one).filter_map(place);
-        let mut looks = stream::iter(places)
-            .map(async |(vmid, node)| (vmid, node, self.listed_at(node, vmid).await))
+        let places = all.iter().filter(may_be_one).filter_map(place).map(|(vmid, node)| (vmid, node.to_owned()));
+        let mut looks = stream::iter(places.collect::<Vec<_>>())
+            .map(|(vmid, node)| async move { (vmid, self.listed_at(&node, vmid).await, node) })
             .buffer_unordered(LOOKS_AT_ONCE);
         let mut copies = BareCopies::default();
-        while let Some((vmid, node, looked)) = looks.next().await {
+        while let Some((vmid, looked, node)) = looks.next().await {
             match looked {
                 Ok(machine) => {
                     let service = machine.and_then(|machine| machine.service());
-                    copies.found.extend(service.map(|service| BareCopy { vmid, node: node.to_owned(), service }));
+                    copies.found.extend(service.map(|service| BareCopy { vmid, node, service }));
                 }
                 Err(error) => {
                     tracing::warn!(%error, vmid = vmid.0, "whose copy a machine is could not be read");

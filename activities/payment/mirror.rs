@@ -47,10 +47,10 @@ impl Mirror {
     pub async fn look(&self, id: &str) -> Result<Looked, Fault> {
         let looked = async {
             if id.starts_with("cus_") {
-                return Box::pin(self.customer(id, None)).await;
+                return Box::pin(self.customer(id, None, false)).await;
             }
             match self.stripe.customer_of(id).await? {
-                Some(customer) => Box::pin(self.customer(&customer, None)).await,
+                Some(customer) => Box::pin(self.customer(&customer, None, false)).await,
                 None => Ok(Looked::Stranger(format!("the payment {id} names no customer; look at it in Stripe"))),
             }
         };
@@ -58,12 +58,12 @@ impl Mirror {
         timeout(LOOK_LIMIT, Box::pin(looked)).await.unwrap_or_else(|_| Err(late()))
     }
 
-    /// Mirrors a customer, who is `account`'s if Stripe does not say whose.
+    /// Mirrors a customer, who is `account`'s if Stripe does not say whose; with `anew`, also what hardly anybody has.
     ///
     /// *Idempotence*: the rows are overwritten with what Stripe says now.
-    pub async fn customer(&self, id: &str, account: Option<AccountId>) -> Result<Looked, Fault> {
+    pub async fn customer(&self, id: &str, account: Option<AccountId>, anew: bool) -> Result<Looked, Fault> {
         let read_at = self.store.clock().await?;
-        let mut mirror = Box::pin(self.stripe.customer_mirror(id)).await?;
+        let mut mirror = Box::pin(self.stripe.customer_mirror(id, anew)).await?;
         mirror.customer.account = mirror.customer.account.or(account);
         Ok(if self.store.put_customer(&mirror, read_at).await? {
             Looked::Mirrored

@@ -16,12 +16,16 @@ use domain::{
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
+mod credit;
 mod looks;
 mod lost_refunds;
 mod pass;
 mod rebuild;
 mod rounds;
 
+use credit::put_credit_move;
+
+pub use credit::CreditMoveRow;
 pub use looks::DueLook;
 pub use pass::{Compared, Pass};
 pub use rebuild::{FoundSubscription, PaidSubscription};
@@ -127,6 +131,8 @@ pub struct CustomerMirror {
     pub refunds: Vec<RefundRow>,
     /// What is claimed back.
     pub disputes: Vec<DisputeRow>,
+    /// What moved the credit.
+    pub credit_moves: Vec<CreditMoveRow>,
 }
 
 impl CustomerMirror {
@@ -171,6 +177,9 @@ impl Store {
         }
         for dispute in sorted(&mirror.disputes, |row| &row.id) {
             put_dispute(&mut tx, dispute, read_at).await?;
+        }
+        for moved in sorted(&mirror.credit_moves, |row| &row.id) {
+            put_credit_move(&mut tx, id, account, moved).await?;
         }
         if mirror.customer.deleted {
             forget_customer(&mut tx, id, account).await?;
@@ -370,12 +379,7 @@ async fn tell_refund(db: &mut PgConnection, refund: &RefundRow) -> Result<(), St
             return Ok(());
         }
     }
-    let order = sqlx::query_scalar!("select order_id from payments where id = $1", refund.payment)
-        .fetch_optional(&mut *db)
-        .await
-        .doing("looking for whose a refund is")?
-        .flatten();
-    let Some(order) = order.map(OrderId) else { return Ok(()) };
+    let Some(order) = order_of_payment(db, &refund.payment).await? else { return Ok(()) };
     let status = sqlx::query_scalar!("select status from orders where id = $1", order.0)
         .fetch_optional(&mut *db)
         .await
@@ -387,6 +391,15 @@ async fn tell_refund(db: &mut PgConnection, refund: &RefundRow) -> Result<(), St
     let fact = format!("refund/{}", refund.id);
     timeline::write(db, Entry { order, actor: SYSTEM, kind: "payment", line: &line, fact: &fact }).await?;
     Ok(())
+}
+
+/// The order whose history tells of a payment.
+async fn order_of_payment(db: &mut PgConnection, payment: &str) -> Result<Option<OrderId>, StoreError> {
+    let order = sqlx::query_scalar!("select order_id from payments where id = $1", payment)
+        .fetch_optional(db)
+        .await
+        .doing("looking for whose a payment is")?;
+    Ok(order.flatten().map(OrderId))
 }
 
 /// Shows staff money that was said to go back and does not, once for each refund.
@@ -444,12 +457,7 @@ async fn put_dispute(db: &mut PgConnection, dispute: &DisputeRow, read_at: Offse
 
 /// One line for each dispute that was opened, and one for how it ended.
 async fn tell_dispute(db: &mut PgConnection, dispute: &DisputeRow) -> Result<(), StoreError> {
-    let order = sqlx::query_scalar!("select order_id from payments where id = $1", dispute.payment)
-        .fetch_optional(&mut *db)
-        .await
-        .doing("looking for whose a dispute is")?
-        .flatten();
-    let Some(order) = order.map(OrderId) else { return Ok(()) };
+    let Some(order) = order_of_payment(db, &dispute.payment).await? else { return Ok(()) };
     let (id, money) = (&dispute.id, &dispute.money);
     let mut lines = vec![("opened", format!("The payment of {money} is disputed by the customer's bank."))];
     match dispute.status.as_str() {

@@ -12,6 +12,7 @@ use std::net::IpAddr;
 use time::OffsetDateTime;
 
 mod charges;
+mod credit;
 pub(crate) mod dashboard;
 mod history;
 mod invoices;
@@ -22,6 +23,7 @@ mod subscription;
 mod waiting;
 
 pub use charges::{ChargeLine, RefundLine};
+pub use credit::{CreditMoveLine, CreditMover};
 pub use invoices::{AccountInvoice, InvoiceLinks, InvoicesPage};
 pub use subscription::{InvoiceStory, MovingPage, MovingSubscription, PaidService, ReportLine, SubscriptionPage};
 pub use waiting::{PendingPlan, PlanWish, WaitingPlan};

@@ -95,6 +95,9 @@ const ROWS: &str = "
     from batch where state <> 'lapsed';
     insert into refunds (id, payment_id, status, amount_minor, currency, created_at, read_at)
     select 're_crowd_' || nr, 'ch_crowd_' || nr, 'succeeded', 500, 'eur', at, at from batch where state = 'ended';
+    insert into credit_moves (id, customer_id, account_id, kind, amount_minor, currency, created_at)
+    select 'cbtxn_crowd_' || nr, 'cus_crowd_' || account_id, account_id, 'adjustment', -100, 'eur', at
+    from batch where state = 'ended';
     insert into instructions (id, subscription_id, order_id, kind, about, amount_minor, currency, actor, reason, state,
         asked_at, settled_at)
     select gen_random_uuid(), 'sub_crowd_' || nr, order_id, 'refund', 'in_crowd_' || nr || '_1', 500, 'eur', account_id,

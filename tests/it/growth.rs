@@ -35,6 +35,7 @@ const GROWING: &[&str] = &[
     "billing_customers",
     "payments",
     "refunds",
+    "credit_moves",
     "instructions",
     "removals",
 ];

@@ -10,7 +10,7 @@ const MOMENTS: &[&str] = &["read_at", "changed_at", "next_attempt_at", "attempts
 
 /// What mirrors Stripe, or says how far: it is written whenever Stripe tells of something, whoever did it.
 pub(crate) const MIRRORS: &[&str] =
-    &["billing_customers", "invoices", "payments", "refunds", "disputes", "mirror_looks", "rounds"];
+    &["billing_customers", "credit_moves", "invoices", "payments", "refunds", "disputes", "mirror_looks", "rounds"];
 
 /// The machines that images are cloned from.
 const TEMPLATES: [u32; 2] = [9000, 9001];

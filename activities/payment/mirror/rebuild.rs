@@ -48,7 +48,7 @@ impl Mirror {
         self.store.put_subscriptions(&found, empty).await?;
         rebuilt.subscriptions = found.into_iter().map(|one| one.paid.subscription).collect();
         for (customer, account) in customers {
-            match Box::pin(self.customer(&customer, account)).await {
+            match Box::pin(self.customer(&customer, account, true)).await {
                 Ok(Looked::Mirrored) => rebuilt.customers += 1,
                 Ok(Looked::Stranger(why)) => rebuilt.left.push(why),
                 Err(fault @ Fault::GiveUp { .. }) => rebuilt.left.push(fault.words()),

@@ -5,18 +5,19 @@ use domain::{
     ids::{OrderId, SubscriptionId},
     money::{Currency, Money},
 };
-use store::{CustomerMirror, CustomerRow, DisputeRow, InvoiceRow, PaymentRow, RefundRow};
+use store::{CreditMoveRow, CustomerMirror, CustomerRow, DisputeRow, InvoiceRow, PaymentRow, RefundRow};
 use stripe_billing::{Invoice, invoice::ListInvoice};
 use stripe_core::{
-    Charge, Dispute, Refund,
+    Charge, CustomerBalanceTransaction, Dispute, Refund,
     charge::{ListCharge, RetrieveCharge},
     customer::{RetrieveCustomer, RetrieveCustomerReturned},
+    customer_balance_transaction::ListCustomerCustomerBalanceTransaction,
     dispute::ListDispute,
 };
 use stripe_types::Expandable;
 use time::OffsetDateTime;
 
-use super::{StripeApi, customer::ACCOUNT, instruction::INSTRUCTION, invoice, read};
+use super::{StripeApi, customer::ACCOUNT, instruction::INSTRUCTION, invoice, read, refund::CREDIT_OF};
 use crate::fault::{Fault, Vendor};
 
 const DOING: &str = "mirroring a customer";
@@ -49,13 +50,16 @@ impl StripeApi {
         Ok(charge.and_then(|charge| charge.customer).map(|customer| customer.id().to_string()))
     }
 
-    /// Reads everything one customer (`cus_…`) did. Reads only.
+    /// Reads everything one customer (`cus_…`) did. Reads only. What moved the credit is read when there is credit or an invoice
+    /// met some, which spares everybody else a call, and always when everything is read `anew`.
     ///
     /// *Errors*: gives up on a customer that was never there.
-    pub async fn customer_mirror(&self, id: &str) -> Result<CustomerMirror, Fault> {
+    pub async fn customer_mirror(&self, id: &str, anew: bool) -> Result<CustomerMirror, Fault> {
         let customer = self.customer_row(id).await?;
         let (mut invoices, mut asked) = (vec![], HashMap::new());
+        let mut had_credit = customer.balance_minor != 0;
         for one in self.invoices_of_customer(id).await? {
+            had_credit |= one.starting_balance != 0 || one.ending_balance.is_some_and(|balance| balance != 0);
             let (row, payments) = asked_by(&one)?;
             let by = AskedBy {
                 invoice: invoice::id_of(&one),
@@ -65,7 +69,10 @@ impl StripeApi {
             asked.extend(payments.into_iter().map(|payment| (payment, by.clone())));
             invoices.extend(row);
         }
-        let mut mirror = CustomerMirror { customer, invoices, payments: vec![], refunds: vec![], disputes: vec![] };
+        let moves = if !customer.deleted && (had_credit || anew) { self.balance_moves(id).await? } else { vec![] };
+        let credit_moves = moves.iter().map(credit_move_row).collect::<Result<_, _>>()?;
+        let mut mirror =
+            CustomerMirror { customer, invoices, payments: vec![], refunds: vec![], disputes: vec![], credit_moves };
         for charge in self.charges(id).await? {
             if charge.disputed {
                 let known = ListDispute::new().charge(charge.id.to_string()).limit(AT_ONCE);
@@ -141,6 +148,37 @@ impl StripeApi {
         }
         Ok(found)
     }
+
+    async fn balance_moves(&self, id: &str) -> Result<Vec<CustomerBalanceTransaction>, Fault> {
+        let mut found: Vec<CustomerBalanceTransaction> = vec![];
+        for _ in 0..PAGES_MAX {
+            let mut question = ListCustomerCustomerBalanceTransaction::new(id).limit(AT_ONCE);
+            if let Some(last) = found.last() {
+                question = question.starting_after(last.id.to_string());
+            }
+            let page = read("reading what moved a customer's credit", question.send(&self.client)).await?;
+            let more = page.has_more && !page.data.is_empty();
+            found.extend(page.data);
+            if !more {
+                break;
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn credit_move_row(moved: &CustomerBalanceTransaction) -> Result<CreditMoveRow, Fault> {
+    let id = moved.id.as_str();
+    let said = |name: &str| moved.metadata.as_ref().and_then(|said| said.get(name));
+    let invoice = moved.invoice.as_ref().map(|invoice| invoice.id().to_string());
+    Ok(CreditMoveRow {
+        id: id.to_owned(),
+        kind: moved.type_.as_str().to_owned(),
+        money: money(moved.amount, &moved.currency.to_string(), id)?,
+        invoice: invoice.or_else(|| said(CREDIT_OF).cloned()),
+        instruction: said(INSTRUCTION).and_then(|id| id.parse().ok()),
+        created_at: moment(moved.created, id)?,
+    })
 }
 
 /// An invoice of a subscription as our table keeps it, and what it was paid through.

@@ -21,7 +21,7 @@ const DOING: &str = "refunding a payment";
 /// Stripe's code for a payment of which nothing is left.
 const GIVEN_BACK: &str = "charge_already_refunded";
 /// The metadata key of credit given back: the invoice that had used it.
-const CREDIT_OF: &str = "credit_of";
+pub(super) const CREDIT_OF: &str = "credit_of";
 /// How many refunds of one payment are looked at.
 const REFUNDS_MAX: i64 = 100;
 

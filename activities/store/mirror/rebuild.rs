@@ -61,7 +61,8 @@ impl Store {
         let mut tx = self.begin().await?;
         if empty {
             sqlx::query!(
-                "truncate refunds, disputes, payments, invoices, subscriptions, billing_customers, payment_events, mirror_looks"
+                "truncate credit_moves, refunds, disputes, payments, invoices, subscriptions, billing_customers, payment_events,
+                    mirror_looks"
             )
             .execute(&mut *tx)
             .await

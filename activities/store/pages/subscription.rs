@@ -1,5 +1,5 @@
 //! One subscription as staff see it: every invoice with what was reported about it, given back and told.
-use super::{InvoiceLine, TimelineLine, charges::ChargeLine};
+use super::{InvoiceLine, TimelineLine, charges::ChargeLine, credit::CreditMoveLine};
 use crate::{
     InstructionLine, RemovalLine, Store, StoreError, Subscription,
     catalogue::money,
@@ -33,6 +33,8 @@ pub struct SubscriptionPage {
     pub services: Vec<PaidService>,
     /// Its newest 24 invoices, newest first.
     pub invoices: Vec<InvoiceStory>,
+    /// What moved the credit of its account, newest first.
+    pub credit_moves: Vec<CreditMoveLine>,
     /// What it was about to take away, newest first, and what holds that back.
     pub removals: Vec<RemovalLine>,
     /// What it was told, newest first.
@@ -187,6 +189,7 @@ impl Store {
             hold_until: row.hold_until,
             services: self.paid_services(id).await?,
             invoices: self.invoice_stories(id, &instructions).await?,
+            credit_moves: self.credit_moves(subscription.account).await?,
             timeline: self.history_of(id).await?,
             removals: self.removals_of(id).await?,
             subscription,

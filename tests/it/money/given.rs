@@ -39,6 +39,17 @@ async fn credit_is_given_once_and_used_before_the_card() {
     held.stripe(&format!("/_control/subscriptions/{}/renew", held.subscription), json!({})).await;
     until("the next month is charged", SOON, || async { (charged(&held).await == [200, 500]).then_some(()) }).await;
     assert_eq!(at_stripe(&held, "customers").await["balance"], json!(0));
+
+    let customer = word(&at_stripe(&held, "customers").await["id"]);
+    let balance = format!("/v1/customers/{customer}/balance_transactions");
+    let there = at_dashboard(&house, &balance, &[("amount", "-150"), ("currency", "eur")]).await;
+    becomes(&house, "every move of the credit is mirrored", "select count(*) from credit_moves", 3).await;
+    let page = held.page().await.text();
+    for told in ["EUR 3.00 more", "an outage in June", "EUR 3.00 less", "Invoice in_", "EUR 1.50 more", "Somebody at Stripe"]
+    {
+        assert!(page.contains(told), "{told} is not on the page: {page}");
+    }
+    assert!(page.contains(&word(&there["id"])), "the move at Stripe is not named: {page}");
     assert_stripe_contract(&house).await;
 }
 
@@ -100,6 +111,9 @@ async fn credit_that_an_order_used_comes_back_once_when_it_is_given_up() {
     assert_eq!(at_stripe(&held, "customers").await["balance"], json!(-300), "the credit did not come back once");
     let refunds = vendors(&house).await.money["refunds"].clone();
     assert_eq!(refunds.iter().map(|refund| refund["amount"].clone()).collect::<Vec<_>>(), [json!(200)]);
+    becomes(&house, "given, used and come back", "select count(*) from credit_moves", 3).await;
+    let told = held.page().await.text();
+    assert!(told.contains("An order was given up that had used it for in_"), "{told}");
     assert_stripe_contract(&house).await;
 }
 

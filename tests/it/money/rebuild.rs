@@ -18,8 +18,8 @@ use crate::{
 };
 
 /// The tables that can be dropped, children first.
-const TABLES: [&str; 7] =
-    ["refunds", "disputes", "payments", "invoices", "subscriptions", "billing_customers", "payment_events"];
+const TABLES: [&str; 8] =
+    ["credit_moves", "refunds", "disputes", "payments", "invoices", "subscriptions", "billing_customers", "payment_events"];
 /// When we heard of an event, and when we were done with it, is ours and not Stripe's.
 const OURS: [&str; 3] = ["received_at", "handled_at", "last_error"];
 /// What Stripe no longer tells of a customer it has deleted.
@@ -93,6 +93,9 @@ async fn charge(house: &House, bought: &Bought) -> String {
 async fn lived(house: &House, bought: &[Bought]) {
     let [disputed, renewed, failed, refunded, cancelled, deleted, _] = bought else { panic!("seven were bought") };
     act(house, &format!("charges/{}/dispute", charge(house, disputed).await), json!({})).await;
+    // The renewal uses it.
+    let balance = format!("/v1/customers/{}/balance_transactions", renewed.customer);
+    at_dashboard(house, &balance, &[("amount", "-100"), ("currency", "eur")]).await;
     act(house, &format!("subscriptions/{}/renew", renewed.subscription), json!({})).await;
     act(house, &format!("customers/{}/card", failed.customer), json!({"fails": true})).await;
     act(house, &format!("subscriptions/{}/renew", failed.subscription), json!({})).await;
@@ -131,8 +134,8 @@ async fn the_mirror_emptied_and_read_from_stripe_again_is_the_same_row_by_row() 
     for name in TABLES {
         assert!(rows(name) > 0, "nothing is shown of {name}");
     }
-    let many = ["billing_customers", "subscriptions", "refunds", "disputes"].map(rows);
-    assert_eq!(many, [7, 7, 1, 1], "{before:#?}");
+    let many = ["billing_customers", "subscriptions", "refunds", "disputes", "credit_moves"].map(rows);
+    assert_eq!(many, [7, 7, 1, 1, 2], "{before:#?}");
     assert_eq!(rows("payments"), 8, "six first ones, a renewal, and one that failed: {:#?}", before["payments"]);
     assert!(before["payments"].iter().all(|row| !row["invoice_id"].is_null() && !row["order_id"].is_null()));
     let deleted = before["billing_customers"].iter().filter(|row| row["deleted"] == true).count();

@@ -56,6 +56,23 @@ pub(super) static TABLES: &[Table] = &[
         ],
     },
     Table {
+        name: "credit_moves",
+        about: "What was added to your credit, and what used it.",
+        whose: OF_ACCOUNT,
+        rows: Rows::Kept(Why::Books),
+        columns: &[
+            plain("id"),
+            plain("customer_id"),
+            plain("account_id"),
+            plain("kind"),
+            plain("amount_minor"),
+            plain("currency"),
+            plain("invoice_id"),
+            plain("instruction_id"),
+            plain("created_at"),
+        ],
+    },
+    Table {
         name: "payments",
         about: "Your payments, and those that did not work.",
         whose: OF_ACCOUNT,

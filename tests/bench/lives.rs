@@ -78,9 +78,10 @@ pub(crate) async fn begin(engine: &Engine, house: &House, lives: &[Live]) -> Res
     until_asleep(engine, lives.len()).await
 }
 
-/// Stripe tells of nothing that happens there and bills nobody of its own accord, or does again.
+/// Stripe tells of nothing that happens there, or does again; either way it bills nobody of its own accord, for which the stand-in
+/// goes through everybody once a second.
 pub(crate) async fn quiet(house: &House, quiet: bool) -> Result<()> {
-    house.stripe().post("/_control/quiet", json!({"quiet": quiet})).await.map(drop)
+    house.stripe().post("/_control/quiet", json!({"quiet": quiet, "still": true})).await.map(drop)
 }
 
 /// The newest line of history there is.

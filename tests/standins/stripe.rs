@@ -30,7 +30,7 @@
 //! | `POST /_control/webhooks/resend` `{event_id}` | delivers an event again |
 //! | `POST /_control/webhooks/deliver` `{events: [ids], shape?}` | posts these events one after the other, each once for every time it is named, paused or not; answers when all were: `{delivered: [{event_id, acknowledged, why_not}]}` |
 //! | `GET /_control/webhooks/pending` | what is not yet acknowledged, and the settings; `DELETE` forgets it: those are never delivered |
-//! | `POST /_control/quiet` `{quiet}` | nothing becomes an event and nothing is billed of its own accord, or again: for crowds |
+//! | `POST /_control/quiet` `{quiet, still}` | nothing becomes an event, or again; nothing is billed of its own accord (as `quiet` unless it is given), or again: for crowds |
 //! | `POST /_control/events/{id}/restate` | states the same fact under a second event id, and gives that event |
 //! | `DELETE /_control/idempotency_keys` | forgets every idempotency key, as Stripe may after 24 hours: `{forgotten}` |
 //! | `POST /_control/clock` `{advance_secs?, month_secs?, draft_secs?}` | moves the clock forward and bills what is due; sets the length of the months begun from now on (`null`: calendar), and how long renewals' invoices stay drafts |
@@ -238,7 +238,7 @@ async fn bill_forever(app: Arc<App>) {
         let pause = {
             let mut world = app.world();
             let now = world.clock();
-            if now != billed_until && !world.quiet {
+            if now != billed_until && !world.still {
                 billed_until = now;
                 if let Err(refusal) = billing::bill_due(&mut world) {
                     eprintln!("billing: {}", refusal.message());

@@ -51,8 +51,13 @@ pub(super) fn bill_due(world: &mut World) -> Result<(), Refusal> {
     let drafts = world.drafts.keys().cloned().map(Subject::Draft);
     let subscriptions =
         world.all("subscription").filter_map(|row| Some(Subject::Subscription(row["id"].as_str()?.to_owned())));
-    let mut queue: BinaryHeap<Reverse<(i64, Subject)>> =
-        drafts.chain(subscriptions).filter_map(|subject| Some(Reverse((due_at(world, &subject)?, subject)))).collect();
+    bill(world, drafts.chain(subscriptions).collect())
+}
+
+/// Does what is due by now of these alone, and of the drafts that come of it.
+fn bill(world: &mut World, subjects: Vec<Subject>) -> Result<(), Refusal> {
+    let due = subjects.into_iter().filter_map(|subject| Some(Reverse((due_at(world, &subject)?, subject))));
+    let mut queue: BinaryHeap<Reverse<(i64, Subject)>> = due.collect();
     let mut refused = None;
     for _ in 0..ACTS_MAX {
         let Some(Reverse((at, subject))) = queue.pop() else {
@@ -247,5 +252,5 @@ pub(super) fn renew_now(world: &mut World, id: &str) -> Result<(), Refusal> {
     if let Some(schedule) = schedule.filter(|_| phase == period) {
         schedules::end_phase_at(world, &schedule, now)?;
     }
-    bill_due(world)
+    bill(world, vec![Subject::Subscription(id.to_owned())])
 }

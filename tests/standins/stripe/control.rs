@@ -137,8 +137,10 @@ async fn set_webhooks(State(app): State<Arc<App>>, Json(change): Json<ConductCha
 async fn set_quiet(State(app): State<Arc<App>>, Json(asked): Json<Value>) -> Response {
     respond(match asked["quiet"].as_bool() {
         Some(quiet) => {
-            app.world().quiet = quiet;
-            Ok(json!({"quiet": quiet}))
+            let still = asked["still"].as_bool().unwrap_or(quiet);
+            let mut world = app.world();
+            (world.quiet, world.still) = (quiet, still);
+            Ok(json!({"quiet": quiet, "still": still}))
         }
         None => Err(Refusal::missing_parameter("quiet")),
     })

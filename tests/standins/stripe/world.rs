@@ -83,8 +83,10 @@ pub(super) struct World {
     acting_at: Option<i64>,
     invoice_numbers: u64,
     silent: bool,
-    /// Nothing becomes an event, and nothing is billed of its own accord.
+    /// Nothing becomes an event.
     pub(super) quiet: bool,
+    /// Nothing is billed of its own accord.
+    pub(super) still: bool,
 }
 
 impl World {
@@ -113,6 +115,7 @@ impl World {
             invoice_numbers: 0,
             silent: false,
             quiet: false,
+            still: false,
         }
     }
 

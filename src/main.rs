@@ -300,10 +300,13 @@ async fn hash_of_given_password(config: &Config, email: &str, name: &str) -> any
     let mut given = String::new();
     io::stdin().read_to_string(&mut given)?;
     let password = given.trim_end();
-    if let Some(fault) = web::password::fault(&config.door.refused_passwords, password, email, name).await? {
+    if let Some(fault) =
+        web::password::fault(web::password::Asker::Known, &config.door.refused_passwords, password, (email, name))
+            .await?
+    {
         bail!("the password on standard input: {fault}");
     }
-    Ok(web::password::hash(password).await?)
+    Ok(web::password::hash(web::password::Asker::Known, password).await?)
 }
 
 /// What is cancelled when the process is told to stop.

@@ -82,16 +82,16 @@ pub use letters::{LetterState, NewLetter, QueuedLetter};
 pub use limits::{Counted, Rule, Taken};
 pub use members::{AccountLine, MemberChange, MemberLine, Seat, Viewing};
 pub use mirror::{
-    Compared, CreditMoveRow, CustomerMirror, CustomerRow, Difference, DifferenceKind, DisputeRow, DueLook, FoundSubscription,
-    MirroredSubscription, PaidSubscription, Pass, PaymentRow, RefundRow, Round, UnpaidOrder,
+    Compared, CreditMoveRow, CustomerMirror, CustomerRow, Difference, DifferenceKind, DisputeRow, DueLook,
+    FoundSubscription, MirroredSubscription, PaidSubscription, Pass, PaymentRow, RefundRow, Round, UnpaidOrder,
 };
 pub use operations::{Gauges, Pool, PoolUse, WaitingSteps, WebhookHealth};
 pub use orders::{Lease, OrderBrief, OrderPlace, close::PaidFor};
 pub use pages::{
-    AccountInvoice, ChargeLine, CreditMoveLine, CreditMover, Dashboard, EntitlementLine, InvoiceLine, InvoiceLinks, InvoiceStory, InvoicesPage,
-    MovingPage, MovingSubscription, NextCharge, OrderCard, OrderPage, PaidService, PendingPlan, PlanWish, RefundLine,
-    RefusedLetter, ReportLine, ServiceBeside, ServiceCard, ServicePage, StaffEvent, StaffOrder, StaffOverview,
-    StaffSubscription, StepLine, SubscriptionPage, TimelineLine, WaitingPlan,
+    AccountInvoice, ChargeLine, CreditMoveLine, CreditMover, Dashboard, EntitlementLine, InvoiceLine, InvoiceLinks,
+    InvoiceStory, InvoicesPage, MovingPage, MovingSubscription, NextCharge, OrderCard, OrderPage, PaidService,
+    PendingPlan, PlanWish, RefundLine, RefusedLetter, ReportLine, ServiceBeside, ServiceCard, ServicePage, StaffEvent,
+    StaffOrder, StaffOverview, StaffSubscription, StepLine, SubscriptionPage, TimelineLine, WaitingPlan,
 };
 pub use payment_events::{EventGatherer, NewPaymentEvent, PaymentEventListener, PutEvent};
 pub use people::{StaffChange, StaffLine};

@@ -40,7 +40,7 @@ use super::{
     Portal,
     limits::Way,
     page::Refusal,
-    password::{self, PasswordError},
+    password::{self, Asker, PasswordError},
     posted::Posted,
 };
 
@@ -73,8 +73,11 @@ pub(super) async fn knows_password(
     let holder = portal.for_address(Way::Password, &user.email)?.subject;
     let typed = posted.exact(field);
     let hash = portal.store.log_in(&user.email).await?.map(|known| known.password_hash);
-    let judged =
-        if typed.len() <= password::LONGEST_BYTES { password::fits(holder, typed, hash).await } else { Ok(false) };
+    let judged = if typed.len() <= password::LONGEST_BYTES {
+        password::fits(Asker::Known, holder, typed, hash).await
+    } else {
+        Ok(false)
+    };
     if matches!(judged, Err(PasswordError::Busy | PasswordError::Crowded)) {
         portal.not_made(&[network, own]).await?;
     }
@@ -94,5 +97,5 @@ pub(super) async fn password_fault(
     email: &str,
     name: &str,
 ) -> Result<Option<&'static str>, PasswordError> {
-    password::fault(&portal.settings.door.refused_passwords, typed, email, name).await
+    password::fault(Asker::Known, &portal.settings.door.refused_passwords, typed, (email, name)).await
 }

@@ -63,6 +63,24 @@ pub(crate) enum PasswordError {
     Crowded,
 }
 
+/// Who asks for a hash, which says with whom they wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asker {
+    /// Somebody who was never here, or may not have been: waits with other strangers only.
+    Stranger,
+    /// Somebody who is logged in, or comes with a browser or a letter of ours.
+    Known,
+}
+
+impl Asker {
+    fn queue(self) -> &'static Queue {
+        match self {
+            Self::Stranger => &OF_STRANGERS,
+            Self::Known => &OF_OTHERS,
+        }
+    }
+}
+
 /// Whose account a place is held for: a keyed digest of its address, whether or not anybody has it.
 pub(crate) type Holder = [u8; 32];
 
@@ -165,26 +183,7 @@ async fn in_turn_for<T: Send + 'static>(
 ///
 /// *Errors*: the process is stopping, or too many ask at once.
 pub(crate) async fn fault(
-    refused: &RefusedPasswords,
-    password: &str,
-    email: &str,
-    name: &str,
-) -> Result<Option<&'static str>, PasswordError> {
-    fault_in(&OF_OTHERS, refused, password, (email, name)).await
-}
-
-/// The same for whoever signs up, who waits with strangers only.
-pub(crate) async fn fault_of_stranger(
-    refused: &RefusedPasswords,
-    password: &str,
-    email: &str,
-    name: &str,
-) -> Result<Option<&'static str>, PasswordError> {
-    fault_in(&OF_STRANGERS, refused, password, (email, name)).await
-}
-
-async fn fault_in(
-    queue: &Queue,
+    asker: Asker,
     refused: &RefusedPasswords,
     password: &str,
     (email, name): (&str, &str),
@@ -204,7 +203,7 @@ async fn fault_in(
     }
     let password = Zeroizing::new(password.chars().take(WEIGHED).collect::<String>());
     let (email, name) = (email.to_owned(), name.to_owned());
-    let weak = in_turn(queue, move || Ok(is_weak(&password, &email, &name))).await?;
+    let weak = in_turn(asker.queue(), move || Ok(is_weak(&password, &email, &name))).await?;
     Ok(weak.then_some("This password is among the first that others would try. Choose another."))
 }
 
@@ -218,40 +217,22 @@ fn is_weak(password: &str, email: &str, name: &str) -> bool {
 /// Gives the PHC string of a password's hash.
 ///
 /// *Errors*: the process is out of memory or stopping, or too many ask at once; trying again is fine.
-pub(crate) async fn hash(password: impl Into<String>) -> Result<String, PasswordError> {
-    hash_in(&OF_OTHERS, password.into()).await
+pub(crate) async fn hash(asker: Asker, password: impl Into<String>) -> Result<String, PasswordError> {
+    let password = Zeroizing::new(password.into());
+    in_turn(asker.queue(), move || hash_now(&password)).await
 }
 
-/// The same for whoever signs up, who waits with strangers only.
-pub(crate) async fn hash_of_stranger(password: impl Into<String>) -> Result<String, PasswordError> {
-    hash_in(&OF_STRANGERS, password.into()).await
-}
-
-async fn hash_in(queue: &Queue, password: String) -> Result<String, PasswordError> {
-    let password = Zeroizing::new(password);
-    in_turn(queue, move || hash_now(&password)).await
-}
-
-/// Says whether a password fits a hash, for somebody who is logged in or comes with a browser that was here before. Without a
-/// hash (no such user) it does the same work and says no.
+/// Says whether a password fits a hash. Without a hash (no such user) it does the same work and says no.
 ///
 /// *Errors*: the process is stopping, or too many ask at once, or too many for this account.
-pub(crate) async fn fits(holder: Holder, password: &str, hash: Option<String>) -> Result<bool, PasswordError> {
-    fits_in(&OF_OTHERS, holder, password, hash).await
-}
-
-/// The same for a stranger, who waits with other strangers only.
-pub(crate) async fn fits_of_stranger(
+pub(crate) async fn fits(
+    asker: Asker,
     holder: Holder,
     password: &str,
     hash: Option<String>,
 ) -> Result<bool, PasswordError> {
-    fits_in(&OF_STRANGERS, holder, password, hash).await
-}
-
-async fn fits_in(queue: &Queue, holder: Holder, password: &str, hash: Option<String>) -> Result<bool, PasswordError> {
     let password = Zeroizing::new(password.to_owned());
-    in_turn_for(queue, holder, move || {
+    in_turn_for(asker.queue(), holder, move || {
         let known = hash.is_some();
         let hash = match hash {
             Some(hash) => hash,
@@ -288,11 +269,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_password_fits_its_own_hash_only() {
-        let kept = hash("a long enough one").await.unwrap();
+        let kept = hash(Asker::Known, "a long enough one").await.unwrap();
         assert!(kept.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{kept}");
-        assert!(fits([1; 32], "a long enough one", Some(kept.clone())).await.unwrap());
-        assert!(!fits([1; 32], "a long enough two", Some(kept)).await.unwrap());
-        assert!(!fits([1; 32], "nobody has this password", None).await.unwrap());
+        assert!(fits(Asker::Known, [1; 32], "a long enough one", Some(kept.clone())).await.unwrap());
+        assert!(!fits(Asker::Known, [1; 32], "a long enough two", Some(kept)).await.unwrap());
+        assert!(!fits(Asker::Known, [1; 32], "nobody has this password", None).await.unwrap());
     }
 
     #[tokio::test]
@@ -321,18 +302,18 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_signs_up_waits_with_strangers_only() {
-        let (none, good) = (RefusedPasswords::default(), "blue kettle on fire");
+        let (none, good, ann) = (RefusedPasswords::default(), "blue kettle on fire", ("ann@example.com", "Ann"));
         let places = u32::try_from(OF_STRANGERS.places.available_permits()).unwrap();
         let flood = OF_STRANGERS.places.acquire_many(places).await.unwrap();
-        let weighed = fault_of_stranger(&none, good, "ann@example.com", "Ann").await;
+        let weighed = fault(Asker::Stranger, &none, good, ann).await;
         assert!(matches!(weighed, Err(PasswordError::Busy)), "weighed beside those who were here before");
-        let hashed = hash_of_stranger(good).await;
+        let hashed = hash(Asker::Stranger, good).await;
         assert!(matches!(hashed, Err(PasswordError::Busy)), "hashed beside those who were here before");
-        assert_eq!(fault(&none, good, "ann@example.com", "Ann").await.unwrap(), None);
-        hash(good).await.unwrap();
+        assert_eq!(fault(Asker::Known, &none, good, ann).await.unwrap(), None);
+        hash(Asker::Known, good).await.unwrap();
         drop(flood);
-        assert_eq!(fault_of_stranger(&none, good, "ann@example.com", "Ann").await.unwrap(), None);
-        hash_of_stranger(good).await.unwrap();
+        assert_eq!(fault(Asker::Stranger, &none, good, ann).await.unwrap(), None);
+        hash(Asker::Stranger, good).await.unwrap();
     }
 
     #[tokio::test]
@@ -353,12 +334,12 @@ mod tests {
             "Annabelle Example",
         ];
         for weak in weak {
-            let fault = fault(&none, weak, "ann@example.com", "Annabelle Example").await.unwrap();
+            let fault = fault(Asker::Known, &none, weak, ("ann@example.com", "Annabelle Example")).await.unwrap();
             assert!(fault.is_some(), "{weak}");
         }
-        assert!(fault(&none, &"x".repeat(300), "", "").await.unwrap().is_some());
+        assert!(fault(Asker::Known, &none, &"x".repeat(300), ("", "")).await.unwrap().is_some());
         for good in ["blue kettle on fire", "correct-horse-0f3a9c", "tr0mbone-vapour-lintel"] {
-            assert_eq!(fault(&none, good, "ann@example.com", "Ann").await.unwrap(), None, "{good}");
+            assert_eq!(fault(Asker::Known, &none, good, ("ann@example.com", "Ann")).await.unwrap(), None, "{good}");
         }
     }
 }

@@ -18,7 +18,7 @@ use super::{
         fields::{Field, Summary},
         limits::Way,
         page::{self, Refusal, Shell},
-        password,
+        password::{self, Asker},
         posted::Posted,
         redirect,
         visitor::{Customer, Visitor},
@@ -224,7 +224,7 @@ pub(crate) async fn take_back(State(portal): Shared, mut posted: Posted) -> Resu
         page.password.refuse(fault);
         return Ok(page::render(StatusCode::UNPROCESSABLE_ENTITY, &page));
     }
-    let password_hash = password::hash(typed).await?;
+    let password_hash = password::hash(Asker::Known, typed).await?;
     match portal.store.take_erasure_back(wish.id, &password_hash).await? {
         Pressed::Done => {
             posted.visitor.log_out().await?;

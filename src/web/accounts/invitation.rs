@@ -15,7 +15,7 @@ use super::{
         Portal, Shared,
         fields::{Field, Summary},
         page::{self, Refusal, Shell},
-        password,
+        password::{self, Asker},
         posted::Posted,
         redirect,
         visitor::{LetIn, Visitor},
@@ -190,7 +190,7 @@ pub(crate) async fn join(State(portal): Shared, mut posted: Posted) -> Result<Re
     if !page.summary().is_empty() {
         return Ok(page::render(StatusCode::UNPROCESSABLE_ENTITY, &page));
     }
-    let password_hash = password::hash(posted.exact("password")).await?;
+    let password_hash = password::hash(Asker::Known, posted.exact("password")).await?;
     let new = NewUser { name: page.name.value.clone(), email, password_hash };
     match portal.store.join_by_invitation(id, new).await? {
         Accepted::Done(user, account) => {

@@ -14,7 +14,7 @@ use super::super::{
     fields::{Field, Summary},
     limits::{self, Way},
     page::{self, Refusal, Shell},
-    password::{self, PasswordError},
+    password::{self, Asker, PasswordError},
     posted::Posted,
     redirect,
     visitor::{LetIn, Visitor},
@@ -112,8 +112,8 @@ pub(crate) async fn submit(State(portal): Shared, mut posted: Posted) -> Result<
     let named = known.as_ref().map(|known| known.user);
     let judged = match device {
         _ if typed.len() > password::LONGEST_BYTES => Ok(false),
-        Some(_) => password::fits(holder, typed, hash).await,
-        None => password::fits_of_stranger(holder, typed, hash).await,
+        Some(_) => password::fits(Asker::Known, holder, typed, hash).await,
+        None => password::fits(Asker::Stranger, holder, typed, hash).await,
     };
     if matches!(judged, Err(PasswordError::Busy | PasswordError::Crowded)) {
         if locks {

@@ -13,7 +13,7 @@ use super::{
         Shared,
         fields::{Field, Summary},
         page::{self, Refusal, Shell},
-        password,
+        password::{self, Asker},
         posted::Posted,
         redirect,
         visitor::Customer,
@@ -93,7 +93,7 @@ pub(crate) async fn change_password(State(portal): Shared, mut posted: Posted) -
     if !page.summary().is_empty() {
         return Ok(page::render(StatusCode::UNPROCESSABLE_ENTITY, &page));
     }
-    let password_hash = password::hash(posted.exact("password")).await?;
+    let password_hash = password::hash(Asker::Known, posted.exact("password")).await?;
     let device = posted.visitor.caller.device.map(|token| token.hash());
     let epoch = portal.store.change_password(&user, &password_hash, device).await?;
     let factor = posted.visitor.factor();

@@ -13,7 +13,7 @@ use super::{
         fields::{self, Field, Summary},
         limits::{self, Way},
         page::{self, Refusal, Shell},
-        password,
+        password::{self, Asker},
         posted::Posted,
         redirect,
         visitor::Visitor,
@@ -112,7 +112,7 @@ pub(crate) async fn choose(State(portal): Shared, mut posted: Posted) -> Result<
         let page = Choose { shell, id: id.to_string(), tag: link.tag, password };
         return Ok(page::render(StatusCode::UNPROCESSABLE_ENTITY, &page));
     }
-    let password_hash = password::hash(typed).await?;
+    let password_hash = password::hash(Asker::Known, typed).await?;
     let forgiven = [
         (Way::LogIn.route(), portal.for_address(Way::LogIn, &change.email)?.subject),
         (Way::Password.route(), portal.for_account(Way::Password, change.user.0)?.subject),

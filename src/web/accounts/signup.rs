@@ -9,7 +9,7 @@ use super::super::{
     headers::AsksElsewhere,
     limits::{self, Way},
     page::{self, Refusal, Shell},
-    password,
+    password::{self, Asker},
     posted::Posted,
     redirect,
     turnstile::{self, Turnstile, Verdict},
@@ -98,7 +98,7 @@ pub(crate) async fn submit(State(portal): Shared, mut posted: Posted) -> Result<
     // Counted before the password is weighed, which is work that anybody could ask for.
     portal.take_sign_up(&posted.visitor.caller).await?;
     let (refused, typed) = (&portal.settings.door.refused_passwords, posted.exact("password"));
-    let weak = password::fault_of_stranger(refused, typed, &page.email.value, &page.name.value).await?;
+    let weak = password::fault(Asker::Stranger, refused, typed, (&page.email.value, &page.name.value)).await?;
     if let Some(fault) = weak {
         page.password.refuse(fault);
     }
@@ -116,7 +116,7 @@ pub(crate) async fn submit(State(portal): Shared, mut posted: Posted) -> Result<
         return Ok(page.shown(StatusCode::UNPROCESSABLE_ENTITY));
     };
     portal.take(&[portal.for_address(Way::SignUp, &email)?]).await?;
-    let password_hash = password::hash_of_stranger(posted.exact("password")).await?;
+    let password_hash = password::hash(Asker::Stranger, posted.exact("password")).await?;
     limits::evenly(portal.store.sign_up(NewUser { name: page.name.value.clone(), email, password_hash })).await?;
     Ok(redirect::see_other("/accounts/verify/"))
 }

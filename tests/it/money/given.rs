@@ -45,7 +45,8 @@ async fn credit_is_given_once_and_used_before_the_card() {
     let there = at_dashboard(&house, &balance, &[("amount", "-150"), ("currency", "eur")]).await;
     becomes(&house, "every move of the credit is mirrored", "select count(*) from credit_moves", 3).await;
     let page = held.page().await.text();
-    for told in ["EUR 3.00 more", "an outage in June", "EUR 3.00 less", "Invoice in_", "EUR 1.50 more", "Somebody at Stripe"]
+    for told in
+        ["EUR 3.00 more", "an outage in June", "EUR 3.00 less", "Invoice in_", "EUR 1.50 more", "Somebody at Stripe"]
     {
         assert!(page.contains(told), "{told} is not on the page: {page}");
     }

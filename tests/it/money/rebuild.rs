@@ -18,8 +18,16 @@ use crate::{
 };
 
 /// The tables that can be dropped, children first.
-const TABLES: [&str; 8] =
-    ["credit_moves", "refunds", "disputes", "payments", "invoices", "subscriptions", "billing_customers", "payment_events"];
+const TABLES: [&str; 8] = [
+    "credit_moves",
+    "refunds",
+    "disputes",
+    "payments",
+    "invoices",
+    "subscriptions",
+    "billing_customers",
+    "payment_events",
+];
 /// When we heard of an event, and when we were done with it, is ours and not Stripe's.
 const OURS: [&str; 3] = ["received_at", "handled_at", "last_error"];
 /// What Stripe no longer tells of a customer it has deleted.

@@ -170,7 +170,7 @@ impl StripeApi {
 fn credit_move_row(moved: &CustomerBalanceTransaction) -> Result<CreditMoveRow, Fault> {
     let id = moved.id.as_str();
     let said = |name: &str| moved.metadata.as_ref().and_then(|said| said.get(name));
-    let invoice = moved.invoice.as_ref().map(|invoice| invoice.id().to_string());
+    let invoice = moved.invoice.as_ref().and_then(|invoice| invoice.id().as_ref().map(ToString::to_string));
     Ok(CreditMoveRow {
         id: id.to_owned(),
         kind: moved.type_.as_str().to_owned(),

@@ -101,6 +101,7 @@ mod tax;
 mod tax_ids;
 #[cfg(test)]
 mod tests;
+mod ties;
 mod trials;
 mod webhooks;
 mod world;

@@ -48,8 +48,8 @@ pub(super) fn apply(world: &mut World, invoice: &Value, amount: i64) -> Result<(
 
 /// Gives back what was used on an invoice that is void now.
 pub(super) fn unapply(world: &mut World, invoice: &Value) -> Result<(), Refusal> {
-    let used: i64 =
-        world.all(KIND).filter(|row| row["invoice"] == invoice["id"]).filter_map(|row| row["amount"].as_i64()).sum();
+    let own = world.tied(KIND, "customer", invoice["customer"].as_str().unwrap_or_default()).into_iter();
+    let used: i64 = own.filter(|row| row["invoice"] == invoice["id"]).filter_map(|row| row["amount"].as_i64()).sum();
     of_invoice(world, invoice, "unapplied_from_invoice", -used)
 }
 
@@ -89,7 +89,7 @@ pub(super) fn list(world: &World, call: &Call, customer: &str) -> Answer {
     only(&call.params, &["created", "invoice", "limit", "starting_after", "ending_before"])?;
     world.get("customer", customer, "id")?;
     let invoice = text(&call.params, "invoice");
-    world.list(KIND, call, |row| row["customer"] == customer && invoice.is_none_or(|invoice| row["invoice"] == invoice))
+    world.list_of_customer(customer, KIND, call, |row| invoice.is_none_or(|invoice| row["invoice"] == invoice))
 }
 
 /// `GET /v1/customers/{customer}/balance_transactions/{id}`.

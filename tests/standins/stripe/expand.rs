@@ -81,7 +81,8 @@ fn include_list(world: &World, object: &mut Value, name: &str) {
         _ => return,
     };
     let mut rows: Vec<Value> = world
-        .all(kind)
+        .tied(kind, field, &id)
+        .into_iter()
         .rev()
         .filter(|row| row[field] == id.as_str())
         .filter(|row| kind != "subscription" || row["status"] != "canceled")

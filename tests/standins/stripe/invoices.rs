@@ -154,7 +154,8 @@ fn conclude(world: &mut World, id: &str, outcome: Outcome) -> Result<(), Refusal
 /// A payment to authenticate was, or a payment on its way came to an end: its invoice follows.
 pub(super) fn intent_moved(world: &mut World, intent: &str, outcome: Outcome) -> Result<Option<String>, Refusal> {
     let invoice = world
-        .all("invoice_payment")
+        .tied("invoice_payment", "payment.payment_intent", intent)
+        .into_iter()
         .rfind(|row| row["payment"]["payment_intent"] == intent)
         .and_then(|row| row["invoice"].as_str())
         .map(str::to_owned);
@@ -201,7 +202,8 @@ pub(super) fn mark_paid(world: &mut World, id: &str, out_of_band: bool) -> Resul
 
 /// The invoice's default payment and its payment intent.
 pub(super) fn payment_of(world: &World, invoice: &str) -> Option<(String, String)> {
-    let payment = world.all("invoice_payment").rfind(|payment| payment["invoice"] == invoice)?;
+    let payment =
+        world.tied("invoice_payment", "invoice", invoice).into_iter().rfind(|payment| payment["invoice"] == invoice)?;
     let intent = payment["payment"]["payment_intent"].as_str()?;
     Some((payment["id"].as_str()?.to_owned(), intent.to_owned()))
 }

@@ -111,7 +111,8 @@ fn invoice_line(world: &World, line: &mut Value) {
 /// The invoice that a payment intent pays.
 fn invoice_of(world: &World, intent: &Value) -> Value {
     world
-        .all("invoice_payment")
+        .tied("invoice_payment", "payment.payment_intent", intent.as_str().unwrap_or_default())
+        .into_iter()
         .rfind(|row| row["payment"]["payment_intent"] == *intent)
         .map_or(Value::Null, |row| row["invoice"].clone())
 }

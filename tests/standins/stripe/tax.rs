@@ -59,7 +59,8 @@ fn treatment(country: &str, tax_ids: &[String], exempt: &str) -> Treatment {
 fn treatment_of(world: &World, customer: &Value) -> Option<Treatment> {
     let country = customer["address"]["country"].as_str()?;
     let ids: Vec<String> = world
-        .all("tax_id")
+        .tied("tax_id", "customer", customer["id"].as_str().unwrap_or_default())
+        .into_iter()
         .filter(|row| row["customer"] == customer["id"])
         .filter_map(|row| row["type"].as_str().map(str::to_owned))
         .collect();
@@ -191,7 +192,8 @@ pub(super) fn calculate(world: &mut World, call: &Call) -> Answer {
 
 fn tax_ids(world: &World, customer: &str) -> Vec<Value> {
     world
-        .all("tax_id")
+        .tied("tax_id", "customer", customer)
+        .into_iter()
         .filter(|row| row["customer"] == customer)
         .map(|row| json!({"type": row["type"], "value": row["value"]}))
         .collect()

@@ -44,7 +44,7 @@ pub(super) fn add(world: &mut World, customer: &str, kind: &str, value: &str) ->
 pub(super) fn list(world: &World, call: &Call, customer: &str) -> Answer {
     only(&call.params, &["limit", "starting_after", "ending_before"])?;
     world.get("customer", customer, "id")?;
-    world.list(KIND, call, |row| row["customer"] == customer)
+    world.list_of_customer(customer, KIND, call, |_| true)
 }
 
 /// `GET /v1/customers/{customer}/tax_ids/{id}`.

@@ -11,7 +11,7 @@ use super::checkout::Typed;
 use super::pending_update::Held;
 use super::refusal::{Answer, Refusal};
 use super::webhooks::Outbox;
-use super::{clocks, forms, subscriptions};
+use super::{clocks, forms, subscriptions, ties};
 
 /// The API version that events are rendered in.
 pub(super) const API_VERSION: &str = "2026-09-30.endive";
@@ -42,6 +42,7 @@ pub(super) struct Origin {
 struct Table {
     order: Vec<String>,
     rows: HashMap<String, Value>,
+    ties: ties::Ties,
 }
 
 /// The state behind one stand-in.
@@ -202,6 +203,7 @@ impl World {
             self.invoices_of.entry(subscription.to_owned()).or_default().push(id.clone());
         }
         let table = self.tables.entry(kind.to_owned()).or_default();
+        table.ties.add(kind, &id, &object);
         table.order.push(id.clone());
         table.rows.insert(id, object);
     }
@@ -236,6 +238,15 @@ impl World {
         self.tables.get(kind).into_iter().flat_map(|table| table.order.iter().filter_map(|id| table.rows.get(id)))
     }
 
+    /// The objects of a kind that may have this value in a field, oldest first: all of them where nothing is known about the field.
+    pub(super) fn tied(&self, kind: &str, field: &str, value: &str) -> Vec<&Value> {
+        let Some(table) = self.tables.get(kind) else { return vec![] };
+        match table.ties.held(field, value) {
+            Some(ids) => ids.into_iter().filter_map(|id| table.rows.get(id)).collect(),
+            None => self.all(kind).collect(),
+        }
+    }
+
     /// An object of any kind by its id alone.
     pub(super) fn find(&self, id: &str) -> Option<&Value> {
         self.tables.values().find_map(|table| table.rows.get(id))
@@ -243,7 +254,23 @@ impl World {
 
     /// A list answer, newest first, with Stripe's cursors.
     pub(super) fn list(&self, kind: &str, call: &Call, keep: impl Fn(&Value) -> bool) -> Answer {
-        self.list_among(self.all(kind).rev(), kind, call, keep)
+        let given = |field: &&&str| forms::text(&call.params, field);
+        match ties::of_kind(kind).iter().find_map(|field| Some((field, given(&field)?))) {
+            Some((field, value)) => self.list_among(self.tied(kind, field, value).into_iter().rev(), kind, call, keep),
+            None => self.list_among(self.all(kind).rev(), kind, call, keep),
+        }
+    }
+
+    /// A list answer of what one customer has whom the path names, newest first, with Stripe's cursors.
+    pub(super) fn list_of_customer(
+        &self,
+        customer: &str,
+        kind: &str,
+        call: &Call,
+        keep: impl Fn(&Value) -> bool,
+    ) -> Answer {
+        let own = self.tied(kind, "customer", customer);
+        self.list_among(own.into_iter().rev(), kind, call, |row| row["customer"] == customer && keep(row))
     }
 
     /// A list answer of one subscription's invoices, newest first, with Stripe's cursors.

@@ -1,5 +1,6 @@
 //! Webhook deliveries: signed, retried until a 2xx, by a few workers at once.
 
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -61,7 +62,6 @@ pub(super) struct ConductChange {
 }
 
 struct Delivery {
-    number: u64,
     event_id: String,
     due: Instant,
     attempts: u32,
@@ -76,7 +76,10 @@ pub(super) struct Outbox {
     pub(super) enabled: bool,
     conduct: Conduct,
     dice: Option<StdRng>,
-    deliveries: Vec<Delivery>,
+    /// By number, so the oldest come first.
+    deliveries: BTreeMap<u64, Delivery>,
+    /// How many of each event there are.
+    copies: HashMap<String, u32>,
     last_number: u64,
     delivered: u64,
     given_up: u64,
@@ -128,14 +131,9 @@ impl Outbox {
     /// Queues an event once.
     pub(super) fn push(&mut self, event_id: String) {
         self.last_number += 1;
-        self.deliveries.push(Delivery {
-            number: self.last_number,
-            event_id,
-            due: Instant::now(),
-            attempts: 0,
-            in_flight: false,
-            last_outcome: None,
-        });
+        *self.copies.entry(event_id.clone()).or_default() += 1;
+        let delivery = Delivery { event_id, due: Instant::now(), attempts: 0, in_flight: false, last_outcome: None };
+        self.deliveries.insert(self.last_number, delivery);
     }
 
     /// Changes how deliveries go.
@@ -162,6 +160,7 @@ impl Outbox {
     pub(super) fn forget(&mut self) -> Value {
         let forgotten = self.deliveries.len();
         self.deliveries.clear();
+        self.copies.clear();
         json!({"forgotten": forgotten})
     }
 
@@ -169,7 +168,7 @@ impl Outbox {
     pub(super) fn describe(&self) -> Value {
         let pending: Vec<Value> = self
             .deliveries
-            .iter()
+            .values()
             .map(|row| {
                 json!({
                     "event_id": row.event_id, "attempts": row.attempts, "in_flight": row.in_flight,
@@ -195,10 +194,10 @@ impl Outbox {
         let mut due: Vec<(u64, String)> = self
             .deliveries
             .iter_mut()
-            .filter(|row| !row.in_flight && row.due <= now)
-            .map(|row| {
+            .filter(|(_, row)| !row.in_flight && row.due <= now)
+            .map(|(number, row)| {
                 row.in_flight = true;
-                (row.number, row.event_id.clone())
+                (*number, row.event_id.clone())
             })
             .collect();
         if self.conduct.shuffle {
@@ -209,8 +208,7 @@ impl Outbox {
 
     /// Notes an attempt; gives the event's id once nothing of it is left to deliver.
     fn finish(&mut self, number: u64, outcome: &Result<(), String>) -> Option<String> {
-        let at = self.deliveries.iter().position(|row| row.number == number)?;
-        let row = &mut self.deliveries[at];
+        let row = self.deliveries.get_mut(&number)?;
         row.attempts += 1;
         row.in_flight = false;
         if let Err(why) = outcome
@@ -224,9 +222,14 @@ impl Outbox {
             Ok(()) => self.delivered += 1,
             Err(_) => self.given_up += 1,
         }
-        let event_id = self.deliveries.remove(at).event_id;
-        let more = self.deliveries.iter().any(|row| row.event_id == event_id);
-        (!more).then_some(event_id)
+        let event_id = self.deliveries.remove(&number)?.event_id;
+        let copies = self.copies.get_mut(&event_id)?;
+        *copies -= 1;
+        if *copies > 0 {
+            return None;
+        }
+        self.copies.remove(&event_id);
+        Some(event_id)
     }
 }
 

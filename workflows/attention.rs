@@ -20,7 +20,10 @@ use temporalio_workflow::{
     common::{ActivityDefinition, data_converters::TemporalDeserializable},
 };
 
-use crate::{notify, patience, search, wait::end_task};
+use crate::{
+    notify, patience, search,
+    wait::{end_task, token_here},
+};
 
 /// Who decides what no person decided.
 const PORTAL: &str = "system";
@@ -239,8 +242,8 @@ where
     A::Input: Clone,
     A::Output: TemporalDeserializable,
 {
-    let (patience_secs, token) = ctx.state(|s| (s.desk().patience_secs, s.desk().token()));
-    let options = patience::at_once(patience_secs, token, step.title());
+    let (patience_secs, token) = (ctx.state(|s| s.desk().patience_secs), token_here(ctx));
+    let options = patience::at_once(patience_secs, Some(token.clone()), step.title());
     match ctx.execute_local_activity(Lent(&activity), input.clone(), options).await {
         Ok(output) => Ok(Outcome::Ran(output)),
         Err(ActivityExecutionError::Cancelled(_)) => Err(Halt::Cancelled),
@@ -262,11 +265,12 @@ where
     A: ActivityDefinition + 'static,
     A::Output: TemporalDeserializable,
 {
-    let (patience_secs, token) = ctx.state_mut(|s| {
+    let patience_secs = ctx.state_mut(|s| {
         s.desk_mut().slow = true;
-        (s.desk().patience_secs, s.desk().token())
+        s.desk().patience_secs
     });
-    let options = patience(patience_secs, token, step.title());
+    let token = token_here(ctx);
+    let options = patience(patience_secs, Some(token.clone()), step.title());
     match ctx.execute_activity(Lent(activity), input, options).await {
         Ok(output) => Ok(Some(Outcome::Ran(output))),
         Err(ActivityExecutionError::Cancelled(_)) => Err(Halt::Cancelled),
@@ -309,8 +313,8 @@ where
     A: ActivityDefinition + 'static,
     A::Output: TemporalDeserializable,
 {
-    let token = ctx.state(|s| s.desk().token());
-    let options = patience::transaction(token, activity.name());
+    let token = token_here(ctx);
+    let options = patience::transaction(Some(token.clone()), activity.name());
     ctx.execute_local_activity(Lent(activity), input, options).await
 }
 

@@ -29,7 +29,7 @@ use temporalio_workflow::{
 use crate::{
     attention::{Attended, Desk, Halt, attempt, record},
     patience, search,
-    wait::wait,
+    wait::{token_here, wait},
 };
 
 /// The stages an operator sees.
@@ -151,9 +151,10 @@ impl Erasure {
             occasion: format!("erasure_done/{}", input.erasure),
             patience_secs: None,
         };
+        let token = token_here(ctx);
         // A letter that cannot leave is no reason to keep where it would have gone: the staff page says the same.
         if let Err(ActivityExecutionError::Cancelled(_)) =
-            ctx.execute_activity(Mail::send, letter, patience::letter(None)).await
+            ctx.execute_activity(Mail::send, letter, patience::letter(None, token.clone())).await
         {
             return Err(Halt::Cancelled);
         }

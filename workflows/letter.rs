@@ -13,6 +13,7 @@ use temporalio_workflow::{
 use crate::{
     attention::{Attended, Desk, ask, reason},
     patience,
+    wait::token_here,
 };
 
 type Refusal = Box<dyn std::error::Error + Send + Sync>;
@@ -59,7 +60,8 @@ impl Letter {
             Err(_) => {}
         }
         loop {
-            let patience = patience::letter(input.patience_secs);
+            let token = token_here(ctx);
+            let patience = patience::letter(input.patience_secs, token.clone());
             let error = match ctx.execute_activity(Mail::send, input.clone(), patience).await {
                 Ok(()) => return Ok(()),
                 Err(error) => error,

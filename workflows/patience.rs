@@ -82,9 +82,9 @@ pub(crate) fn task(patience_secs: u64, token: Option<WorkflowCancellationToken>,
 }
 
 /// A letter: nothing else waits for it, so it is tried for days.
-pub(crate) fn letter(patience_secs: Option<u64>) -> ActivityOptions {
+pub(crate) fn letter(patience_secs: Option<u64>, token: WorkflowCancellationToken) -> ActivityOptions {
     let patience = patience_secs.map_or(LETTER_PATIENCE, Duration::from_secs);
-    options(CALL_LIMIT, patience, Some(CALL_HEARTBEAT_LIMIT), None, LETTER_SUMMARY)
+    options(CALL_LIMIT, patience, Some(CALL_HEARTBEAT_LIMIT), Some(token), LETTER_SUMMARY)
 }
 
 /// A database transaction: repeated until the database is back, because nothing can go on without it.

@@ -18,6 +18,7 @@ use crate::{
     attention::{Attended, Halt, Outcome, attempt, attempt_at_once, note, record, show},
     patience,
     undo::{Promise, Undo},
+    wait::token_here,
 };
 
 /// How many machine numbers may turn out to be somebody else's before the order is given up.
@@ -76,10 +77,10 @@ async fn build<W: Attended>(
 
 /// Runs every step from `from` on, each once. An activity that fails as a whole says no more than that it did not begin.
 async fn at_one_go<W: Attended>(ctx: &WorkflowContext<W>, machine: &MachineRef, from: Step) -> Result<Built, Halt> {
-    let (step_limit_secs, token) = ctx.state(|s| (s.desk().patience_secs(), s.desk().token()));
+    let (step_limit_secs, token) = (ctx.state(|s| s.desk().patience_secs()), token_here(ctx));
     show(ctx, from, StepState::Running);
     let building = Building { machine: machine.clone(), from, step_limit_secs };
-    let options = patience::build(step_limit_secs, token, "Build the server");
+    let options = patience::build(step_limit_secs, Some(token.clone()), "Build the server");
     match ctx.execute_activity(Machine::build, building, options).await {
         Ok(built) => Ok(built),
         Err(ActivityExecutionError::Cancelled(_)) => Err(Halt::Cancelled),

@@ -4,7 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use domain::UnixSecs;
 use temporalio_workflow::{
-    CancellableFuture, TimerOptions, TimerResult, WaitConditionOptions, WorkflowContext, select,
+    CancellableFuture, TimerOptions, TimerResult, WaitConditionOptions, WorkflowCancellationToken, WorkflowContext,
+    select,
 };
 
 use crate::attention::{Attended, Halt};
@@ -52,6 +53,15 @@ pub(crate) async fn end_task<W: Attended>(ctx: &WorkflowContext<W>, summary: &st
     wait(ctx, TASK_ENDS_SECS, summary, |_| false).await
 }
 
+/// A token for what is waited for in one place, which is cancelled with everything else of the workflow. It has to live as long
+/// as the waiting.
+///
+/// Whatever waits leaves with its token how it is cancelled, which holds the whole workflow, and takes that back only when it is
+/// done. Left with the workflow's own token, a workflow that is taken out of memory while it waits would be held by itself for ever.
+pub(crate) fn token_here<W: Attended>(ctx: &WorkflowContext<W>) -> WorkflowCancellationToken {
+    ctx.state(|s| s.desk().token()).unwrap_or_else(|| ctx.cancellation_token()).child_token()
+}
+
 /// Waits until something happened or the time is over, whichever comes first.
 pub(crate) async fn wait<W: Attended>(
     ctx: &WorkflowContext<W>,
@@ -60,11 +70,10 @@ pub(crate) async fn wait<W: Attended>(
     happened: impl FnMut(&W) -> bool,
 ) -> Result<(), Halt> {
     let limit = Duration::from_secs(u64::try_from(secs).unwrap_or(0));
-    let token = ctx.state(|s| s.desk().token());
-    let options =
-        TimerOptions::builder(limit).summary(summary.to_owned()).maybe_cancellation_token(token.clone()).build();
+    let token = token_here(ctx);
+    let options = TimerOptions::builder(limit).summary(summary.to_owned()).cancellation_token(token.clone()).build();
     let mut timer = pin!(ctx.timer(options));
-    let options = WaitConditionOptions::builder().maybe_cancellation_token(token).build();
+    let options = WaitConditionOptions::builder().cancellation_token(token.clone()).build();
     let mut condition = pin!(ctx.wait_condition_with_options(happened, options));
     select! {
         fired = timer => match fired {

@@ -107,6 +107,8 @@ pub(crate) async fn answered(request: reqwest::RequestBuilder) -> Result<Value> 
 pub struct Letter {
     /// The mailbox's own id.
     pub id: String,
+    /// Its Message-ID: the same letter given twice has the same one.
+    pub message_id: String,
     /// Its subject.
     pub subject: String,
     /// Its text part.
@@ -168,6 +170,7 @@ impl Mailbox {
             if is_to && text("subject").to_lowercase().contains(&subject.to_lowercase()) {
                 letters.push(Letter {
                     id: text("id"),
+                    message_id: text("messageId"),
                     subject: text("subject"),
                     text: text("text"),
                     html: text("html"),
@@ -180,7 +183,14 @@ impl Mailbox {
     async fn letter(&self, id: &str) -> Result<Letter> {
         let message = self.control.get(&format!("/api/v1/message/{id}")).await?;
         let text = |name: &str| message[name].as_str().unwrap_or_default().to_owned();
-        Ok(Letter { id: id.to_owned(), subject: text("Subject"), text: text("Text"), html: text("HTML") })
+        let id = id.to_owned();
+        Ok(Letter {
+            id,
+            message_id: text("MessageID"),
+            subject: text("Subject"),
+            text: text("Text"),
+            html: text("HTML"),
+        })
     }
 
     /// Waits for the letter number `nth` (from 1) to `address` whose subject contains `subject`.

@@ -11,7 +11,7 @@ const LISTED_LIMIT: i64 = 100;
 pub struct CreditMoveLine {
     /// The Stripe id (`cbtxn_…`).
     pub id: String,
-    /// What became of the credit: more of it, or less.
+    /// Whether there is more of it afterwards.
     pub gives: bool,
     /// By how much, without a sign.
     pub money: Money,
